@@ -1,0 +1,225 @@
+/* The door to the engine: models, states, steps, sampling.
+ *
+ * A *model* is shapes and weights: immutable once open, shared by all threads under a reference count.
+ * A *state* is the recurrent memory of one sequence: flat, a few KiB, copied with memcpy.
+ * A *row* is one sequence taking part in the next time step.
+ * *Scratch* is one thread's working memory for n rows of one model.
+ *
+ * rnn_step() advances n unrelated sequences by one time step; everything the daemon offers is built from it.
+ * The result of a row is the same, bit for bit, for every batch size, every place in the batch, and every instruction
+ * set: kernels vectorise over outputs and sum over inputs in one fixed order of fused multiply-adds. */
+#ifndef CORE_RNN_H
+#define CORE_RNN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+/* ---- Kernels ------------------------------------------------------------------------------------------------ */
+
+enum rnn_isa { RNN_ISA_AUTO, RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512 };
+
+/* Chooses the kernels for the whole process: before the first model is opened, and by tests between runs while no step
+ * is running.  RNN_EUNSUPPORTED where this CPU lacks them.  Without a call the best supported are used. */
+int rnn_kernels_select(enum rnn_isa isa, struct rnn_err *err);
+const char *rnn_kernels_name(void); /* "scalar", "avx2", "avx512" */
+
+/* ---- Model -------------------------------------------------------------------------------------------------- */
+
+struct rnn_model;
+
+enum rnn_topology { RNN_SYNCED, RNN_MANY_TO_ONE, RNN_ONE_TO_MANY, RNN_SEQ2SEQ };
+enum rnn_input_kind { RNN_INPUT_DENSE, RNN_INPUT_ONEHOT, RNN_INPUT_EMBEDDING };
+enum rnn_head_activation { RNN_HEAD_NONE, RNN_HEAD_SOFTMAX, RNN_HEAD_SIGMOID };
+
+struct rnn_open_options {
+    size_t table_max_bytes; /* layer 0's token table is built up to this size; 0: never */
+};
+
+/* What a caller may know of a model.  All pointers live as long as the model. */
+struct rnn_model_info {
+    const char *name;  /* the folder's own name */
+    const char *cell;  /* "rnn_tanh", "rnn_relu", "lstm", "gru" */
+    const char *dtype; /* type of the tensors on disk: "F32", "F16", "BF16", "F64" */
+    enum rnn_topology topology;
+    enum rnn_input_kind input_kind;
+    size_t input_size;    /* frame width (dense) or number of token ids */
+    size_t embedding_dim; /* 0 unless embedded */
+    size_t layers;
+    size_t hidden_size;
+    size_t proj_size; /* 0: no projection */
+    bool bidirectional;
+    bool has_head;
+    enum rnn_head_activation activation;
+    size_t hidden_width; /* floats in the top layer's output */
+    size_t output_size;  /* floats in a row's logits; hidden_width where there is no head */
+    uint64_t parameters;
+    size_t state_bytes;
+    size_t weight_bytes; /* packed weights in memory, table included */
+    size_t table_bytes;  /* 0: layer 0's input product is computed */
+    char fingerprint[65]; /* SHA-256 of shape and weights, hexadecimal */
+    const char *tokenizer; /* "char", or NULL: the model takes and gives ids only */
+    const char *const *labels; /* [output_size] or NULL */
+    int64_t unk, bos, eos; /* token ids, -1: none */
+    const char *metrics_json; /* the card's metrics.json as it stands (valid JSON), or NULL */
+};
+
+/* Opens the model folder at `path`, checks every tensor against its layer, packs the weights for the kernels.
+ * `options` may be NULL.  The caller owns *out and ends it with rnn_model_unref().  Reads the disk and computes: start-up
+ * or pool thread only.  On failure *out is untouched; `err` names the file, the tensor or the key, what was wanted and
+ * what was found. */
+int rnn_model_open(struct rnn_model **out, const char *path, const struct rnn_open_options *options,
+                   struct rnn_err *err);
+struct rnn_model *rnn_model_ref(struct rnn_model *model); /* any thread */
+void rnn_model_unref(struct rnn_model *model);            /* any thread; NULL is fine */
+const struct rnn_model_info *rnn_model_info(const struct rnn_model *model);
+
+/* ---- State -------------------------------------------------------------------------------------------------- */
+
+/* A counter-based generator (Philox 4x32-10, Salmon et al. 2011): the n-th draw is a pure function of these three. */
+struct rnn_rng {
+    uint64_t seed;
+    uint64_t counter; /* draws made so far */
+    uint32_t stream;  /* index of the choice, where one request draws several texts */
+    uint32_t reserved;
+};
+
+/* The recurrent memory of one sequence.  Copy, compare and keep info->state_bytes of it as plain bytes. */
+struct rnn_state {
+    uint64_t position; /* time steps taken */
+    struct rnn_rng rng;
+    float memory[]; /* h, c, … as rnn_state_parts() lists them; padding between parts is always zero */
+};
+
+/* To the initial state: position 0, generator {seed, 0, 0}. */
+void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint64_t seed);
+
+/* Where the parts of `memory` are: one entry for each layer, direction and kind, in the order of layers. */
+struct rnn_state_part {
+    const char *kind; /* "h" hidden state, "c" cell state */
+    unsigned layer;
+    unsigned direction;
+    size_t offset; /* in floats from memory[0] */
+    size_t size;   /* in floats */
+};
+const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts);
+
+/* ---- Step --------------------------------------------------------------------------------------------------- */
+
+struct rnn_scratch;
+
+/* Working memory for up to `rows_max` rows of `model`; one thread at a time uses it.  The caller frees it before the
+ * model's last reference goes. */
+int rnn_scratch_new(struct rnn_scratch **out, const struct rnn_model *model, size_t rows_max, struct rnn_err *err);
+void rnn_scratch_free(struct rnn_scratch *scratch);
+
+enum rnn_row_input {
+    RNN_ROW_TOKEN, /* feed `token`; position grows by one */
+    RNN_ROW_FRAME, /* feed `frame`; position grows by one */
+    RNN_ROW_READ   /* feed nothing: only read the output off the state as it stands */
+};
+
+struct rnn_row {
+    struct rnn_state *state; /* in and out; no two rows of a step may share one */
+    enum rnn_row_input input;
+    uint32_t token;     /* < input_size: the caller has checked */
+    const float *frame; /* [input_size], finite: the caller has checked */
+    float *logits;      /* out [output_size], before the activation; NULL: the head is not computed for this row */
+    float *hidden;      /* out [hidden_width], the top layer's output; NULL: not wanted */
+};
+
+/* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to zero while it runs and
+ * restores the caller's floating-point mode. */
+void rnn_step(const struct rnn_model *model, struct rnn_scratch *scratch, const struct rnn_row *rows, size_t n_rows);
+
+/* Head activation over one row: softmax, sigmoid, or a copy.  logits and out are [output_size] and may be the same. */
+void rnn_activate(const struct rnn_model *model, const float *logits, float *out);
+
+/* ---- Distributions ------------------------------------------------------------------------------------------ */
+
+/* log Σ exp(logits[i]), in double, the same bits on every CPU.  log p(i) = logits[i] - this. */
+double rnn_log_sum_exp(const float *logits, size_t n);
+
+/* Ids of the k largest values, largest first, equal ones by smaller id; returns min(k, n). */
+size_t rnn_top(const float *values, size_t n, size_t k, uint32_t *ids);
+
+struct rnn_token_score {
+    double logprob; /* natural logarithm */
+    double entropy; /* of the whole distribution, in nats */
+    uint32_t rank;  /* 1: the most probable */
+};
+void rnn_score_token(const float *logits, size_t n, uint32_t token, struct rnn_token_score *out);
+
+/* Uniform in [0, 1) with 24 bits; advances the counter. */
+float rnn_rng_uniform(struct rnn_rng *rng);
+
+struct rnn_logit_bias {
+    uint32_t token;
+    bool ban;
+    float bias;
+};
+
+/* Applied in this order: bias → penalties → temperature → top_k → typical_p → top_p → min_p → draw. */
+struct rnn_sampling {
+    float temperature;        /* 0: greedy (largest logit after bias and penalties, smaller id on a tie) */
+    uint32_t top_k;           /* 0: off */
+    float top_p;              /* 1: off */
+    float min_p;              /* 0: off */
+    float typical_p;          /* 1: off (Meister et al. 2022) */
+    float repetition_penalty; /* 1: off; over prompt and generated tokens (Keskar et al. 2019) */
+    float presence_penalty;   /* 0: off; over generated tokens */
+    float frequency_penalty;  /* 0: off; over generated tokens */
+    const struct rnn_logit_bias *bias; /* [n_bias]; copied by rnn_sampler_new */
+    size_t n_bias;
+};
+#define RNN_SAMPLING_DEFAULT                                                                       \
+    ((struct rnn_sampling){.temperature = 1, .top_p = 1, .typical_p = 1, .repetition_penalty = 1})
+
+/* One text being drawn: the settings and what penalties must remember. */
+struct rnn_sampler;
+int rnn_sampler_new(struct rnn_sampler **out, size_t n_tokens, const struct rnn_sampling *sampling,
+                    struct rnn_err *err);
+void rnn_sampler_free(struct rnn_sampler *sampler);
+/* Tells the sampler of a token of the prompt (generated = false) or of a generated one. */
+void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool generated);
+/* Draws a token; greedy leaves the generator alone, each other draw takes one number.  RNN_ERANGE where every token is
+ * banned.  Allocates nothing. */
+int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng, uint32_t *token);
+
+/* ---- Text --------------------------------------------------------------------------------------------------- */
+
+/* Text to ids, in pieces cut anywhere, also inside a character.  Zero-initialised at the start of a text. */
+struct rnn_encoder {
+    uint64_t consumed; /* bytes taken so far, for error offsets */
+    uint8_t n_pending;
+    char pending[4]; /* beginning of a character that the next piece finishes */
+};
+
+/* Appends the ids of text[0..len) to ids[]; at most len + 1 of them.  `last`: the text ends here, so that an unfinished
+ * character is a fault.  RNN_ECHAR with the byte offset (err->offset, counted from the start of the text) for a character
+ * that the vocabulary lacks (unless it has an `unk` id), RNN_EFORMAT for invalid UTF-8, RNN_EUNSUPPORTED for a model
+ * without tokenizer. */
+int rnn_encode(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text, size_t len, bool last,
+               uint32_t *ids, size_t *n_ids, struct rnn_err *err);
+
+/* Ids to text, one id at a time; whole characters only.  Zero-initialised at the start of a text. */
+struct rnn_decoder {
+    uint32_t n_tokens;
+    uint8_t n_pending;
+    char pending[8];
+};
+
+/* The bytes that `id` adds to the text: *text points to them, until the next call with this decoder or the end of the
+ * model.  Special tokens (bos, eos, unk) add what the vocabulary file lists for them: nothing for bos and eos, U+FFFD
+ * for unk.  id < the number of tokens. */
+size_t rnn_decode(const struct rnn_model *model, struct rnn_decoder *decoder, uint32_t id, const char **text);
+
+/* The vocabulary's own entry of an id (what top_k lists as "token"); NULL without a tokenizer. */
+const char *rnn_token_text(const struct rnn_model *model, uint32_t id, size_t *len);
+
+/* The id of an entry of the vocabulary; -1: none. */
+int64_t rnn_token_id(const struct rnn_model *model, const char *text, size_t len);
+
+#endif

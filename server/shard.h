@@ -1,0 +1,50 @@
+/* A shard: one worker thread with its own loop, connections, sessions and batch.  Nothing of another shard is ever
+ * touched: work crosses as a message in the mailbox, and its result comes back the same way.
+ *
+ * A turn: take what the sockets have (bounded), run one step of everything that is ready, hand out the results, again;
+ * the loop sleeps in epoll only when no row is ready. */
+#ifndef SERVER_SHARD_H
+#define SERVER_SHARD_H
+
+#include <stdint.h>
+#include <uv.h>
+
+#include "server/server.h"
+
+struct http;
+struct sched;
+struct sessions;
+struct metrics;
+
+/* Embedded in whatever crosses.  `run` is called on the receiving shard's thread and owns the message from then on. */
+struct message {
+    struct message *next;
+    void (*run)(struct shard *shard, struct message *message);
+};
+
+struct shard {
+    struct server *server;
+    unsigned index;
+    uv_loop_t *loop;
+    struct http *http;         /* connections and requests */
+    struct sched *sched;       /* rows, batches, jobs in flight */
+    struct sessions *sessions; /* the slice of sessions that hash to this shard */
+    struct metrics *metrics;   /* counters written by this thread only, read by any */
+    uint64_t now_ns;           /* monotonic, taken once a turn */
+    int64_t now_unix_ms;       /* wall clock, likewise */
+};
+
+/* Any thread.  Messages from one sender to one shard arrive in order.  Posting to the own shard is fine: it runs later in
+ * the turn, never inside the call. */
+void shard_post(struct shard *shard, struct message *message);
+
+/* Own thread: there are ready rows, so the next turn must not sleep. */
+void shard_keep_turning(struct shard *shard);
+
+/* The settings as they stand: never NULL. */
+static inline const struct config *shard_config(const struct shard *shard)
+{
+    return atomic_load_explicit(&shard->server->config, memory_order_acquire);
+}
+
+#endif
