@@ -1,4 +1,5 @@
-/* Size arithmetic that cannot wrap: each returns false, leaving *out alone, where the true result does not fit. */
+/* Size arithmetic that cannot wrap: each returns false, leaving *out alone, where the true result
+ * does not fit. */
 #ifndef BASE_CHECKED_H
 #define BASE_CHECKED_H
 

@@ -5,8 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-static void fill(struct rnn_err *err, int code, const char *param, int64_t offset, const char *format,
-                 va_list args)
+static void fill(struct rnn_err *err, int code, const char *param, int64_t offset,
+                 const char *format, va_list args)
 {
     if (!err)
         return;
@@ -26,7 +26,8 @@ int rnn_fail(struct rnn_err *err, int code, const char *format, ...)
     return code;
 }
 
-int rnn_fail_at(struct rnn_err *err, int code, const char *param, int64_t offset, const char *format, ...)
+int rnn_fail_at(struct rnn_err *err, int code, const char *param, int64_t offset,
+                const char *format, ...)
 {
     va_list args;
 

@@ -1,7 +1,8 @@
 /* Errors: a code to branch on and words for a human.
  *
- * Calls that can fail return 0 or one of the negative RNN_E… codes, and fill a `struct rnn_err` where the caller
- * gave one (it may be NULL).  One list below makes codes, names and HTTP-independent meanings.  Any thread. */
+ * Calls that can fail return 0 or one of the negative RNN_E… codes, and fill a `struct rnn_err`
+ * where the caller gave one (it may be NULL).  One list below makes codes, names and
+ * HTTP-independent meanings.  Any thread. */
 #ifndef BASE_ERR_H
 #define BASE_ERR_H
 
@@ -29,19 +30,24 @@ enum rnn_error_code { RNN_ERRORS(RNN_ERROR_ENUM) };
 struct rnn_err {
     int code;
     int64_t offset; /* byte offset of the fault in the text or file, or -1 */
-    char param[96]; /* path of the faulty field, tensor or key ("input[3][0]", "lstm.weight_hh_l1"), or "" */
+    char param[96]; /* path of the faulty field, tensor or key ("input[3][0]", "lstm.weight_hh_l1"),
+                       or "" */
     char text[256]; /* one sentence without a full stop */
 };
 
-/* Fills *err (if not NULL) and returns `code`, so that a caller can write `return rnn_fail(err, …)`. */
-int rnn_fail(struct rnn_err *err, int code, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* Fills *err (if not NULL) and returns `code`, so that a caller can write `return rnn_fail(err,
+ * …)`. */
+int rnn_fail(struct rnn_err *err, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 
 /* The same, with the place of the fault.  `param` may be NULL, `offset` -1. */
-int rnn_fail_at(struct rnn_err *err, int code, const char *param, int64_t offset, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
+int rnn_fail_at(struct rnn_err *err, int code, const char *param, int64_t offset,
+                const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Puts words in front of the text already in *err ("model 'kjv': " …).  Code, param and offset stay. */
-void rnn_err_prefix(struct rnn_err *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Puts words in front of the text already in *err ("model 'kjv': " …).  Code, param and offset
+ * stay. */
+void rnn_err_prefix(struct rnn_err *err, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* Symbol and meaning of a code; "?" for an unknown one. */
 const char *rnn_error_name(int code);

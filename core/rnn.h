@@ -1,13 +1,14 @@
 /* The door to the engine: models, states, steps, sampling.
  *
- * A *model* is shapes and weights: immutable once open, shared by all threads under a reference count.
- * A *state* is the recurrent memory of one sequence: flat, a few KiB, copied with memcpy.
- * A *row* is one sequence taking part in the next time step.
- * *Scratch* is one thread's working memory for n rows of one model.
+ * A *model* is shapes and weights: immutable once open, shared by all threads under a reference
+ * count. A *state* is the recurrent memory of one sequence: flat, a few KiB, copied with memcpy. A
+ * *row* is one sequence taking part in the next time step. *Scratch* is one thread's working memory
+ * for n rows of one model.
  *
- * rnn_step() advances n unrelated sequences by one time step; everything the daemon offers is built from it.
- * The result of a row is the same, bit for bit, for every batch size, every place in the batch, and every instruction
- * set: kernels vectorise over outputs and sum over inputs in one fixed order of fused multiply-adds. */
+ * rnn_step() advances n unrelated sequences by one time step; everything the daemon offers is built
+ * from it. The result of a row is the same, bit for bit, for every batch size, every place in the
+ * batch, and every instruction set: kernels vectorise over outputs and sum over inputs in one fixed
+ * order of fused multiply-adds. */
 #ifndef CORE_RNN_H
 #define CORE_RNN_H
 
@@ -17,16 +18,17 @@
 
 #include "base/err.h"
 
-/* ---- Kernels ------------------------------------------------------------------------------------------------ */
+/* ---- Kernels ---- */
 
 enum rnn_isa { RNN_ISA_AUTO, RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512 };
 
-/* Chooses the kernels for the whole process: before the first model is opened, and by tests between runs while no step
- * is running.  RNN_EUNSUPPORTED where this CPU lacks them.  Without a call the best supported are used. */
+/* Chooses the kernels for the whole process: before the first model is opened, and by tests between
+ * runs while no step is running.  RNN_EUNSUPPORTED where this CPU lacks them.  Without a call the
+ * best supported are used. */
 int rnn_kernels_select(enum rnn_isa isa, struct rnn_err *err);
 const char *rnn_kernels_name(void); /* "scalar", "avx2", "avx512" */
 
-/* ---- Model -------------------------------------------------------------------------------------------------- */
+/* ---- Model ---- */
 
 struct rnn_model;
 
@@ -57,28 +59,29 @@ struct rnn_model_info {
     size_t output_size;  /* floats in a row's logits; hidden_width where there is no head */
     uint64_t parameters;
     size_t state_bytes;
-    size_t weight_bytes; /* packed weights in memory, table included */
-    size_t table_bytes;  /* 0: layer 0's input product is computed */
-    char fingerprint[65]; /* SHA-256 of shape and weights, hexadecimal */
-    const char *tokenizer; /* "char", or NULL: the model takes and gives ids only */
+    size_t weight_bytes;       /* packed weights in memory, table included */
+    size_t table_bytes;        /* 0: layer 0's input product is computed */
+    char fingerprint[65];      /* SHA-256 of shape and weights, hexadecimal */
+    const char *tokenizer;     /* "char", or NULL: the model takes and gives ids only */
     const char *const *labels; /* [output_size] or NULL */
-    int64_t unk, bos, eos; /* token ids, -1: none */
-    const char *metrics_json; /* the card's metrics.json as it stands (valid JSON), or NULL */
+    int64_t unk, bos, eos;     /* token ids, -1: none */
+    const char *metrics_json;  /* the card's metrics.json as it stands (valid JSON), or NULL */
 };
 
-/* Opens the model folder at `path`, checks every tensor against its layer, packs the weights for the kernels.
- * `options` may be NULL.  The caller owns *out and ends it with rnn_model_unref().  Reads the disk and computes: start-up
- * or pool thread only.  On failure *out is untouched; `err` names the file, the tensor or the key, what was wanted and
- * what was found. */
+/* Opens the model folder at `path`, checks every tensor against its layer, packs the weights for
+ * the kernels. `options` may be NULL.  The caller owns *out and ends it with rnn_model_unref().
+ * Reads the disk and computes: start-up or pool thread only.  On failure *out is untouched; `err`
+ * names the file, the tensor or the key, what was wanted and what was found. */
 int rnn_model_open(struct rnn_model **out, const char *path, const struct rnn_open_options *options,
                    struct rnn_err *err);
 struct rnn_model *rnn_model_ref(struct rnn_model *model); /* any thread */
 void rnn_model_unref(struct rnn_model *model);            /* any thread; NULL is fine */
 const struct rnn_model_info *rnn_model_info(const struct rnn_model *model);
 
-/* ---- State -------------------------------------------------------------------------------------------------- */
+/* ---- State ---- */
 
-/* A counter-based generator (Philox 4x32-10, Salmon et al. 2011): the n-th draw is a pure function of these three. */
+/* A counter-based generator (Philox 4x32-10, Salmon et al. 2011): the n-th draw is a pure function
+ * of these three. */
 struct rnn_rng {
     uint64_t seed;
     uint64_t counter; /* draws made so far */
@@ -86,17 +89,20 @@ struct rnn_rng {
     uint32_t reserved;
 };
 
-/* The recurrent memory of one sequence.  Copy, compare and keep info->state_bytes of it as plain bytes. */
+/* The recurrent memory of one sequence.  Copy, compare and keep info->state_bytes of it as plain
+ * bytes. */
 struct rnn_state {
     uint64_t position; /* time steps taken */
     struct rnn_rng rng;
-    float memory[]; /* h, c, … as rnn_state_parts() lists them; padding between parts is always zero */
+    float memory[]; /* h, c, … as rnn_state_parts() lists them; padding between parts is always zero
+                     */
 };
 
 /* To the initial state: position 0, generator {seed, 0, 0}. */
 void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint64_t seed);
 
-/* Where the parts of `memory` are: one entry for each layer, direction and kind, in the order of layers. */
+/* Where the parts of `memory` are: one entry for each layer, direction and kind, in the order of
+ * layers. */
 struct rnn_state_part {
     const char *kind; /* "h" hidden state, "c" cell state */
     unsigned layer;
@@ -106,13 +112,14 @@ struct rnn_state_part {
 };
 const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts);
 
-/* ---- Step --------------------------------------------------------------------------------------------------- */
+/* ---- Step ---- */
 
 struct rnn_scratch;
 
-/* Working memory for up to `rows_max` rows of `model`; one thread at a time uses it.  The caller frees it before the
- * model's last reference goes. */
-int rnn_scratch_new(struct rnn_scratch **out, const struct rnn_model *model, size_t rows_max, struct rnn_err *err);
+/* Working memory for up to `rows_max` rows of `model`; one thread at a time uses it.  The caller
+ * frees it before the model's last reference goes. */
+int rnn_scratch_new(struct rnn_scratch **out, const struct rnn_model *model, size_t rows_max,
+                    struct rnn_err *err);
 void rnn_scratch_free(struct rnn_scratch *scratch);
 
 enum rnn_row_input {
@@ -126,18 +133,22 @@ struct rnn_row {
     enum rnn_row_input input;
     uint32_t token;     /* < input_size: the caller has checked */
     const float *frame; /* [input_size], finite: the caller has checked */
-    float *logits;      /* out [output_size], before the activation; NULL: the head is not computed for this row */
-    float *hidden;      /* out [hidden_width], the top layer's output; NULL: not wanted */
+    float *logits; /* out [output_size], before the activation; NULL: the head is not computed for
+                      this row */
+    float *hidden; /* out [hidden_width], the top layer's output; NULL: not wanted */
 };
 
-/* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to zero while it runs and
- * restores the caller's floating-point mode. */
-void rnn_step(const struct rnn_model *model, struct rnn_scratch *scratch, const struct rnn_row *rows, size_t n_rows);
+/* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to
+ * zero while it runs and restores the caller's floating-point mode. */
+void rnn_step(const struct rnn_model *model, struct rnn_scratch *scratch,
+              const struct rnn_row *rows, size_t n_rows);
 
-/* Head activation over one row: softmax, sigmoid, or a copy.  logits and out are [output_size] and may be the same. */
+/* Head activation over one row: softmax, sigmoid, or a copy.  logits and out are [output_size] and
+ * may be the same. */
 void rnn_activate(const struct rnn_model *model, const float *logits, float *out);
 
-/* ---- Distributions ------------------------------------------------------------------------------------------ */
+/* ---- Distributions
+ * ------------------------------------------------------------------------------------------ */
 
 /* log Σ exp(logits[i]), in double, the same bits on every CPU.  log p(i) = logits[i] - this. */
 double rnn_log_sum_exp(const float *logits, size_t n);
@@ -161,13 +172,14 @@ struct rnn_logit_bias {
     float bias;
 };
 
-/* Applied in this order: bias → penalties → temperature → top_k → typical_p → top_p → min_p → draw. */
+/* Applied in this order: bias → penalties → temperature → top_k → typical_p → top_p → min_p → draw.
+ */
 struct rnn_sampling {
-    float temperature;        /* 0: greedy (largest logit after bias and penalties, smaller id on a tie) */
-    uint32_t top_k;           /* 0: off */
-    float top_p;              /* 1: off */
-    float min_p;              /* 0: off */
-    float typical_p;          /* 1: off (Meister et al. 2022) */
+    float temperature; /* 0: greedy (largest logit after bias and penalties, smaller id on a tie) */
+    uint32_t top_k;    /* 0: off */
+    float top_p;       /* 1: off */
+    float min_p;       /* 0: off */
+    float typical_p;   /* 1: off (Meister et al. 2022) */
     float repetition_penalty; /* 1: off; over prompt and generated tokens (Keskar et al. 2019) */
     float presence_penalty;   /* 0: off; over generated tokens */
     float frequency_penalty;  /* 0: off; over generated tokens */
@@ -184,37 +196,41 @@ int rnn_sampler_new(struct rnn_sampler **out, size_t n_tokens, const struct rnn_
 void rnn_sampler_free(struct rnn_sampler *sampler);
 /* Tells the sampler of a token of the prompt (generated = false) or of a generated one. */
 void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool generated);
-/* Draws a token; greedy leaves the generator alone, each other draw takes one number.  RNN_ERANGE where every token is
- * banned.  Allocates nothing. */
-int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng, uint32_t *token);
+/* Draws a token; greedy leaves the generator alone, each other draw takes one number.  RNN_ERANGE
+ * where every token is banned.  Allocates nothing. */
+int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng,
+               uint32_t *token);
 
-/* ---- Text --------------------------------------------------------------------------------------------------- */
+/* ---- Text ---- */
 
-/* Text to ids, in pieces cut anywhere, also inside a character.  Zero-initialised at the start of a text. */
+/* Text to ids, in pieces cut anywhere, also inside a character.  Zero-initialised at the start of a
+ * text. */
 struct rnn_encoder {
     uint64_t consumed; /* bytes taken so far, for error offsets */
     uint8_t n_pending;
     char pending[4]; /* beginning of a character that the next piece finishes */
 };
 
-/* Appends the ids of text[0..len) to ids[]; at most len + 1 of them.  `last`: the text ends here, so that an unfinished
- * character is a fault.  RNN_ECHAR with the byte offset (err->offset, counted from the start of the text) for a character
- * that the vocabulary lacks (unless it has an `unk` id), RNN_EFORMAT for invalid UTF-8, RNN_EUNSUPPORTED for a model
- * without tokenizer. */
-int rnn_encode(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text, size_t len, bool last,
-               uint32_t *ids, size_t *n_ids, struct rnn_err *err);
+/* Appends the ids of text[0..len) to ids[]; at most len + 1 of them.  `last`: the text ends here,
+ * so that an unfinished character is a fault.  RNN_ECHAR with the byte offset (err->offset, counted
+ * from the start of the text) for a character that the vocabulary lacks (unless it has an `unk`
+ * id), RNN_EFORMAT for invalid UTF-8, RNN_EUNSUPPORTED for a model without tokenizer. */
+int rnn_encode(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text,
+               size_t len, bool last, uint32_t *ids, size_t *n_ids, struct rnn_err *err);
 
-/* Ids to text, one id at a time; whole characters only.  Zero-initialised at the start of a text. */
+/* Ids to text, one id at a time; whole characters only.  Zero-initialised at the start of a text.
+ */
 struct rnn_decoder {
     uint32_t n_tokens;
     uint8_t n_pending;
     char pending[8];
 };
 
-/* The bytes that `id` adds to the text: *text points to them, until the next call with this decoder or the end of the
- * model.  Special tokens (bos, eos, unk) add what the vocabulary file lists for them: nothing for bos and eos, U+FFFD
- * for unk.  id < the number of tokens. */
-size_t rnn_decode(const struct rnn_model *model, struct rnn_decoder *decoder, uint32_t id, const char **text);
+/* The bytes that `id` adds to the text: *text points to them, until the next call with this decoder
+ * or the end of the model.  Special tokens (bos, eos, unk) add what the vocabulary file lists for
+ * them: nothing for bos and eos, U+FFFD for unk.  id < the number of tokens. */
+size_t rnn_decode(const struct rnn_model *model, struct rnn_decoder *decoder, uint32_t id,
+                  const char **text);
 
 /* The vocabulary's own entry of an id (what top_k lists as "token"); NULL without a tokenizer. */
 const char *rnn_token_text(const struct rnn_model *model, uint32_t id, size_t *len);

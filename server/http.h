@@ -1,8 +1,9 @@
 /* HTTP over libmicrohttpd, which lives behind this header alone.
  *
- * One libmicrohttpd daemon a shard, in external epoll mode on the shard's libuv loop.  A request is shown to its handler
- * once, when its body is whole (headers and limits checked, key looked up).  The handler answers at once, or later from
- * the same thread: until then the connection is suspended.  Everything here is called on the request's own shard. */
+ * One libmicrohttpd daemon a shard, in external epoll mode on the shard's libuv loop.  A request is
+ * shown to its handler once, when its body is whole (headers and limits checked, key looked up).
+ * The handler answers at once, or later from the same thread: until then the connection is
+ * suspended.  Everything here is called on the request's own shard. */
 #ifndef SERVER_HTTP_H
 #define SERVER_HTTP_H
 
@@ -21,38 +22,43 @@ enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_O
 
 /* How a request that waits hears of its client.  Both may be NULL. */
 struct request_hooks {
-    void (*gone)(struct request *request);    /* the client left, or the server cancels all: no answer can be sent any more;
-                                                 called at most once, and then `finished` is not far */
-    void (*drained)(struct request *request); /* a stream's unread bytes fell under half of stream_buffer_bytes */
+    void (*gone)(struct request
+                     *request); /* the client left, or the server cancels all: no answer can be sent
+                                   any more; called at most once, and then `finished` is not far */
+    void (*drained)(struct request *request); /* a stream's unread bytes fell under half of
+                                                 stream_buffer_bytes */
 };
 
 struct request {
     struct shard *shard;
     enum http_method method;
-    const char *path;       /* decoded, without query; starts with '/' */
-    const char *route_name; /* template for metrics and logs ("/sessions/{id}"), set by the router */
-    char id[65];            /* X-Request-Id, given or minted */
-    const char *key_name;   /* name of the key that came with it; "" where no keys are configured */
-    const char *body;       /* whole body, not NUL-terminated */
+    const char *path; /* decoded, without query; starts with '/' */
+    const char
+        *route_name;      /* template for metrics and logs ("/sessions/{id}"), set by the router */
+    char id[65];          /* X-Request-Id, given or minted */
+    const char *key_name; /* name of the key that came with it; "" where no keys are configured */
+    const char *body;     /* whole body, not NUL-terminated */
     size_t body_len;
-    uint64_t received_ns;   /* monotonic: the first byte of the request was seen */
+    uint64_t received_ns; /* monotonic: the first byte of the request was seen */
     const struct request_hooks *hooks;
-    void *user;             /* the handler's own */
+    void *user; /* the handler's own */
 };
 
-/* A header or query argument as sent (query: percent-decoded), or NULL.  Valid as long as the request. */
+/* A header or query argument as sent (query: percent-decoded), or NULL.  Valid as long as the
+ * request. */
 const char *http_header(struct request *request, const char *name);
 const char *http_query(struct request *request, const char *name);
 
 /* Answers.  Takes the buffer's bytes (which is empty afterwards).  Once a request; ends it. */
-void http_reply(struct request *request, unsigned status, const char *content_type, struct buf *body);
+void http_reply(struct request *request, unsigned status, const char *content_type,
+                struct buf *body);
 
 /* Adds a header to the answer that is still to come (Retry-After, Allow, WWW-Authenticate). */
 void http_reply_header(struct request *request, const char *name, const char *value);
 
-/* Streams: begin sends status line and headers, write queues bytes, end closes (clean = false cuts the connection
- * without the final chunk).  write returns the bytes not yet taken by the client; at stream_buffer_bytes and more the
- * writer is expected to pause until hooks->drained. */
+/* Streams: begin sends status line and headers, write queues bytes, end closes (clean = false cuts
+ * the connection without the final chunk).  write returns the bytes not yet taken by the client; at
+ * stream_buffer_bytes and more the writer is expected to pause until hooks->drained. */
 void http_stream_begin(struct request *request, const char *content_type);
 size_t http_stream_write(struct request *request, const void *bytes, size_t len);
 void http_stream_end(struct request *request, bool clean);

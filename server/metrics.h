@@ -1,5 +1,5 @@
-/* Counters, gauges and histograms of one shard: written by its thread alone (relaxed atomics), read by whoever answers
- * /metrics, which adds the shards up.  The list is metrics.def. */
+/* Counters, gauges and histograms of one shard: written by its thread alone (relaxed atomics), read
+ * by whoever answers /metrics, which adds the shards up.  The list is metrics.def. */
 #ifndef SERVER_METRICS_H
 #define SERVER_METRICS_H
 
@@ -50,8 +50,10 @@ void metrics_count(struct metrics *metrics, enum metric_counter counter, uint64_
 void metrics_gauge_add(struct metrics *metrics, enum metric_gauge gauge, int64_t change);
 void metrics_observe(struct metrics *metrics, enum metric_histogram histogram, double value);
 
-/* rnnd_requests_total{endpoint,code} and rnnd_request_duration_seconds{endpoint}: `endpoint` is a route template. */
-void metrics_request(struct metrics *metrics, const char *endpoint, unsigned status, double seconds);
+/* rnnd_requests_total{endpoint,code} and rnnd_request_duration_seconds{endpoint}: `endpoint` is a
+ * route template. */
+void metrics_request(struct metrics *metrics, const char *endpoint, unsigned status,
+                     double seconds);
 
 /* The page, in Prometheus' text format 0.0.4, over all shards. */
 void metrics_page(struct buf *out, const struct server *server);

@@ -1,5 +1,5 @@
-/* The model table of the daemon: name to open model.  Filled at start from the models folder; read by every shard.
- * One lock, held for a look-up only. */
+/* The model table of the daemon: name to open model.  Filled at start from the models folder; read
+ * by every shard. One lock, held for a look-up only. */
 #ifndef SERVER_MODELS_H
 #define SERVER_MODELS_H
 
@@ -18,14 +18,17 @@ struct model_entry {
     int64_t loaded_unix_ms;
 };
 
-/* Opens every folder of `dir` that holds a config.json.  A folder that cannot be opened does not stop the others: it is
- * logged as an error, listed as failed, and named by /readyz.  Fails where `dir` cannot be read or nothing at all loads. */
-int models_open(struct models **out, const char *dir, const struct rnn_open_options *options, struct rnn_err *err);
+/* Opens every folder of `dir` that holds a config.json.  A folder that cannot be opened does not
+ * stop the others: it is logged as an error, listed as failed, and named by /readyz.  Fails where
+ * `dir` cannot be read or nothing at all loads. */
+int models_open(struct models **out, const char *dir, const struct rnn_open_options *options,
+                struct rnn_err *err);
 void models_free(struct models *models);
 
-/* A copy of the entry with a reference to unref; `name` NULL or "" means the only one there is.  RNN_ENOENT otherwise
- * (the text lists the names). */
-int models_get(struct models *models, const char *name, struct model_entry *out, struct rnn_err *err);
+/* A copy of the entry with a reference to unref; `name` NULL or "" means the only one there is.
+ * RNN_ENOENT otherwise (the text lists the names). */
+int models_get(struct models *models, const char *name, struct model_entry *out,
+               struct rnn_err *err);
 
 /* All entries, by name; the caller unrefs each model and frees the array. */
 int models_list(struct models *models, struct model_entry **out, size_t *n, struct rnn_err *err);

@@ -8,8 +8,8 @@
 
 /*             symbol              status  code (stable, in the OpenAPI file) */
 #define REPLY_ERRORS(X)                                                                            \
-    X(REPLY_MALFORMED, 400, "malformed")               /* bad JSON, wrong type, unknown field */   \
-    X(REPLY_OUT_OF_RANGE, 400, "out_of_range")         /* a number outside its bounds */           \
+    X(REPLY_MALFORMED, 400, "malformed")       /* bad JSON, wrong type, unknown field */           \
+    X(REPLY_OUT_OF_RANGE, 400, "out_of_range") /* a number outside its bounds */                   \
     X(REPLY_KEY_MISSING, 401, "key_missing")                                                       \
     X(REPLY_KEY_UNKNOWN, 401, "key_unknown")                                                       \
     X(REPLY_NO_ROUTE, 404, "no_route")                                                             \
@@ -23,11 +23,11 @@
     X(REPLY_SESSION_EXPIRED, 410, "session_expired")                                               \
     X(REPLY_TOO_LARGE, 413, "too_large")                                                           \
     X(REPLY_MEDIA_TYPE, 415, "media_type")                                                         \
-    X(REPLY_NOT_POSSIBLE, 422, "not_possible")         /* well-formed, not for this model */       \
+    X(REPLY_NOT_POSSIBLE, 422, "not_possible") /* well-formed, not for this model */               \
     X(REPLY_UNKNOWN_CHARACTER, 422, "unknown_character")                                           \
     X(REPLY_FRAME_WIDTH, 422, "frame_width")                                                       \
-    X(REPLY_NOT_SUPPORTED, 422, "not_supported")       /* a known field that is not honoured */    \
-    X(REPLY_QUEUE_FULL, 429, "queue_full")             /* with Retry-After */                      \
+    X(REPLY_NOT_SUPPORTED, 422, "not_supported") /* a known field that is not honoured */          \
+    X(REPLY_QUEUE_FULL, 429, "queue_full")       /* with Retry-After */                            \
     X(REPLY_SESSION_LIMIT, 429, "session_limit")                                                   \
     X(REPLY_HEADERS_TOO_LARGE, 431, "headers_too_large")                                           \
     X(REPLY_INTERNAL, 500, "internal")                                                             \
@@ -44,13 +44,16 @@ unsigned reply_status(enum reply_error error);
 const char *reply_code(enum reply_error error);
 
 /* Writes {"error":{"message","type","param","code"}}; `param` may be NULL or "". */
-void reply_error_body(struct buf *out, enum reply_error error, const char *param, const char *message);
+void reply_error_body(struct buf *out, enum reply_error error, const char *param,
+                      const char *message);
 
-/* Answers with such a body; adds Retry-After to 429 and 503, and Allow / WWW-Authenticate where the protocol asks. */
-void reply_error(struct request *request, enum reply_error error, const char *param, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+/* Answers with such a body; adds Retry-After to 429 and 503, and Allow / WWW-Authenticate where the
+ * protocol asks. */
+void reply_error(struct request *request, enum reply_error error, const char *param,
+                 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* The same for a failed call: maps RNN_E… to an error (RNN_ECHAR to unknown_character, and so on). */
+/* The same for a failed call: maps RNN_E… to an error (RNN_ECHAR to unknown_character, and so on).
+ */
 enum reply_error reply_error_of(const struct rnn_err *err);
 void reply_failure(struct request *request, const struct rnn_err *err);
 

@@ -1,12 +1,14 @@
 /* The scheduler of a shard: cell-step batching (BatchMaker, EuroSys 2018).
  *
- * A *sequence* is one state going through time steps; it takes part in a shard's turns from sched_start() until its
- * `stepped` says that it is done.  At each turn every ready sequence of a model joins one rnn_step(), up to
- * batch_rows_max rows, round robin beyond that.  Sequences of any length and position share a step and join and leave at
- * each; nothing waits to fill a batch.  A sequence that reads its prompt may take part in up to prompt_steps_per_turn
- * further steps of the same turn, together with the others that do; one that produces output takes one step a turn.
+ * A *sequence* is one state going through time steps; it takes part in a shard's turns from
+ * sched_start() until its `stepped` says that it is done.  At each turn every ready sequence of a
+ * model joins one rnn_step(), up to batch_rows_max rows, round robin beyond that.  Sequences of any
+ * length and position share a step and join and leave at each; nothing waits to fill a batch.  A
+ * sequence that reads its prompt may take part in up to prompt_steps_per_turn further steps of the
+ * same turn, together with the others that do; one that produces output takes one step a turn.
  *
- * Knows nothing of HTTP, JSON or sessions.  Own shard's thread only.  Time is an argument where it matters. */
+ * Knows nothing of HTTP, JSON or sessions.  Own shard's thread only.  Time is an argument where it
+ * matters. */
 #ifndef SERVER_SCHED_H
 #define SERVER_SCHED_H
 
@@ -34,10 +36,11 @@ struct sequence {
     const float *frame;
     bool want_logits; /* false: the head is skipped for this row */
     bool want_hidden;
-    bool reading;     /* this step is of the prompt */
+    bool reading; /* this step is of the prompt */
 
-    /* After each step, on the shard's thread.  logits [output_size] and hidden [hidden_width] are NULL unless wanted, belong
-     * to the scheduler and are good until the call returns; logits may be overwritten in place. */
+    /* After each step, on the shard's thread.  logits [output_size] and hidden [hidden_width] are
+     * NULL unless wanted, belong to the scheduler and are good until the call returns; logits may
+     * be overwritten in place. */
     enum sequence_next (*stepped)(struct sequence *sequence, float *logits, const float *hidden);
     void *owner;
 
@@ -50,10 +53,14 @@ struct sequence {
 int sched_new(struct sched **out, struct shard *shard, struct rnn_err *err);
 void sched_free(struct sched *sched);
 
-/* Adds a sequence to the ready ones; it takes part in the next turn.  RNN_ENOMEM if scratch for its model cannot be had. */
+/* Adds a sequence to the ready ones; it takes part in the next turn.  RNN_ENOMEM if scratch for its
+ * model cannot be had. */
 int sched_start(struct sched *sched, struct sequence *sequence, struct rnn_err *err);
-void sched_resume(struct sched *sched, struct sequence *sequence); /* after SEQUENCE_PAUSED; else does nothing */
-void sched_remove(struct sched *sched, struct sequence *sequence); /* cancel: out at once, `stepped` is not called; not from inside a `stepped` */
+void sched_resume(struct sched *sched,
+                  struct sequence *sequence); /* after SEQUENCE_PAUSED; else does nothing */
+void sched_remove(struct sched *sched,
+                  struct sequence *sequence); /* cancel: out at once, `stepped` is not called; not
+                                                 from inside a `stepped` */
 
 /* One turn over all models with ready sequences; returns whether any is ready still. */
 bool sched_turn(struct sched *sched);

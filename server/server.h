@@ -24,10 +24,11 @@ struct server {
     struct shard **shards; /* [n_shards], fixed after start */
     unsigned n_shards;
     struct models *models; /* the model table; its own lock */
-    _Atomic(const struct config *) config; /* swapped on reload; old ones are kept until exit, so a pointer stays good */
-    _Atomic(const struct keys *) keys;     /* likewise */
-    atomic_bool ready;     /* /readyz */
-    atomic_bool draining;  /* SIGTERM has come */
+    _Atomic(const struct config *)
+        config; /* swapped on reload; old ones are kept until exit, so a pointer stays good */
+    _Atomic(const struct keys *) keys; /* likewise */
+    atomic_bool ready;                 /* /readyz */
+    atomic_bool draining;              /* SIGTERM has come */
     atomic_uint n_connections;
     atomic_size_t n_sessions;
     uint64_t started_ns;

@@ -1,11 +1,12 @@
 /* The sessions of one shard: named states with an owner, a life span, and a line of requests.
  *
- * Ids are up to 64 characters of [A-Za-z0-9._-].  session_shard() says which shard an id belongs to; minted ids (32
- * hexadecimal digits, 128 random bits) are drawn until they fall on the shard that mints.  A session belongs to the key
- * that made it; to another key it does not exist.
+ * Ids are up to 64 characters of [A-Za-z0-9._-].  session_shard() says which shard an id belongs
+ * to; minted ids (32 hexadecimal digits, 128 random bits) are drawn until they fall on the shard
+ * that mints.  A session belongs to the key that made it; to another key it does not exist.
  *
- * One request at a time holds a session; others wait in order of arrival.  A holder works on a copy of the state and
- * commits it at the end, so that a request that fails has changed nothing.  Expiry is checked on use and by a timer. */
+ * One request at a time holds a session; others wait in order of arrival.  A holder works on a copy
+ * of the state and commits it at the end, so that a request that fails has changed nothing.  Expiry
+ * is checked on use and by a timer. */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
 
@@ -42,10 +43,11 @@ struct session_view {
     size_t waiting;
 };
 
-/* Outcome of every call that looks a session up: 0, or the reply_error to send (+1, so that 0 is success). */
+/* Outcome of every call that looks a session up: 0, or the reply_error to send (+1, so that 0 is
+ * success). */
 typedef int session_result;
-#define SESSION_FAIL(reply) ((session_result)(reply) + 1)
-#define SESSION_REPLY(result) ((enum reply_error)((result) - 1))
+#define SESSION_FAIL(reply)   ((session_result)(reply) + 1)
+#define SESSION_REPLY(result) ((enum reply_error)((result)-1))
 
 struct session_spec {
     const char *id;       /* NULL or "": mint */
@@ -56,42 +58,51 @@ struct session_spec {
     uint64_t seed;
     const struct rnn_state *state; /* copied; NULL: initial */
 };
-session_result session_create(struct sessions *sessions, const struct session_spec *spec, struct session_view *view);
-session_result session_view(struct sessions *sessions, const char *id, const char *key_name, struct session_view *view);
+session_result session_create(struct sessions *sessions, const struct session_spec *spec,
+                              struct session_view *view);
+session_result session_view(struct sessions *sessions, const char *id, const char *key_name,
+                            struct session_view *view);
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name);
-session_result session_reset(struct sessions *sessions, const char *id, const char *key_name, struct session_view *view);
+session_result session_reset(struct sessions *sessions, const char *id, const char *key_name,
+                             struct session_view *view);
 
-/* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in order of id. */
+/* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in
+ * order of id. */
 size_t session_list(struct sessions *sessions, const char *key_name, const char *after, size_t max,
                     struct session_view *views);
 
 /* A place in a session's line.  Embedded in the job that waits. */
 struct session_hold {
     struct session *session; /* set while held */
-    void (*granted)(struct session_hold *hold);                          /* the session is yours: on the shard, not inside session_acquire */
-    void (*refused)(struct session_hold *hold, enum reply_error reason); /* it was deleted or expired while you waited */
+    void (*granted)(struct session_hold
+                        *hold); /* the session is yours: on the shard, not inside session_acquire */
+    void (*refused)(struct session_hold *hold,
+                    enum reply_error reason); /* it was deleted or expired while you waited */
     struct session_hold *next;
     bool waiting;
     bool cancel_asked;
-    void (*cancelled)(struct session_hold *hold); /* the session is being deleted while you hold it: stop soon and release */
+    void (*cancelled)(struct session_hold *hold); /* the session is being deleted while you hold it:
+                                                     stop soon and release */
 };
 
-/* Takes the session, or a place in its line (*granted = false; hold->granted is called later), or fails: busy where
- * `queue` is false, queue full, expired, unknown. */
-session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name, bool queue,
-                               struct session_hold *hold, bool *granted);
+/* Takes the session, or a place in its line (*granted = false; hold->granted is called later), or
+ * fails: busy where `queue` is false, queue full, expired, unknown. */
+session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name,
+                               bool queue, struct session_hold *hold, bool *granted);
 
 /* While held.  The pointers are good until release. */
 const struct rnn_state *session_state(const struct session_hold *hold);
 struct rnn_model *session_model(const struct session_hold *hold); /* no extra reference */
 const char *session_model_name(const struct session_hold *hold);
 
-/* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state from now on.  Fills
- * `view` (may be NULL) with the session after that.  The next in line is granted in a later message of the shard. */
-void session_release(struct sessions *sessions, struct session_hold *hold, const struct rnn_state *commit,
-                     struct session_view *view);
+/* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
+ * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is
+ * granted in a later message of the shard. */
+void session_release(struct sessions *sessions, struct session_hold *hold,
+                     const struct rnn_state *commit, struct session_view *view);
 
-/* Ends sessions whose time has come, forgets tombstones; called by the shard's timer about once a second. */
+/* Ends sessions whose time has come, forgets tombstones; called by the shard's timer about once a
+ * second. */
 void sessions_expire(struct sessions *sessions, int64_t now_unix_ms);
 
 #endif

@@ -1,8 +1,9 @@
-/* A shard: one worker thread with its own loop, connections, sessions and batch.  Nothing of another shard is ever
- * touched: work crosses as a message in the mailbox, and its result comes back the same way.
+/* A shard: one worker thread with its own loop, connections, sessions and batch.  Nothing of
+ * another shard is ever touched: work crosses as a message in the mailbox, and its result comes
+ * back the same way.
  *
- * A turn: take what the sockets have (bounded), run one step of everything that is ready, hand out the results, again;
- * the loop sleeps in epoll only when no row is ready. */
+ * A turn: take what the sockets have (bounded), run one step of everything that is ready, hand out
+ * the results, again; the loop sleeps in epoll only when no row is ready. */
 #ifndef SERVER_SHARD_H
 #define SERVER_SHARD_H
 
@@ -16,7 +17,8 @@ struct sched;
 struct sessions;
 struct metrics;
 
-/* Embedded in whatever crosses.  `run` is called on the receiving shard's thread and owns the message from then on. */
+/* Embedded in whatever crosses.  `run` is called on the receiving shard's thread and owns the
+ * message from then on. */
 struct message {
     struct message *next;
     void (*run)(struct shard *shard, struct message *message);
@@ -34,8 +36,8 @@ struct shard {
     int64_t now_unix_ms;       /* wall clock, likewise */
 };
 
-/* Any thread.  Messages from one sender to one shard arrive in order.  Posting to the own shard is fine: it runs later in
- * the turn, never inside the call. */
+/* Any thread.  Messages from one sender to one shard arrive in order.  Posting to the own shard is
+ * fine: it runs later in the turn, never inside the call. */
 void shard_post(struct shard *shard, struct message *message);
 
 /* Own thread: there are ready rows, so the next turn must not sleep. */
