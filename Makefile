@@ -1,0 +1,75 @@
+# The front door. `make run` and `make test` install what is missing, build, and do it; `make help` lists the rest.
+# The build itself is described in meson.build.
+
+BUILD   ?= build
+LISTEN  ?= 127.0.0.1:8080
+WORKERS ?= 0
+MODELS  ?= models/pretrained
+PREFIX  ?= /usr
+DESTDIR ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test bench install clean gates asan tsan valgrind lint fuzz \
+        docker-test systemd-test docker format
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: build ## build, then serve the shipped models on LISTEN=127.0.0.1:8080
+	@tools/need run
+	@echo
+	@echo "rnnd will listen on http://$(LISTEN).  Try it from another terminal:"
+	@echo
+	@echo "  curl -s http://$(LISTEN)/generate -d '{\"model\":\"kjv\",\"input\":\"In the beginning \",\"max_tokens\":80,\"seed\":1}'"
+	@echo
+	@exec $(BUILD)/rnnd serve --models $(MODELS) --listen $(LISTEN) --workers $(WORKERS)
+
+build: $(BUILD)/build.ninja ## the program, at build/rnnd
+	@ninja -C $(BUILD) --quiet
+
+$(BUILD)/build.ninja:
+	@tools/need build
+	@meson setup $(BUILD) --prefix $(PREFIX) -Dtests=false -Dbuildtype=debugoptimized >/dev/null
+
+test: ## install what is missing, build, and pass the whole test suite
+	@tools/need build test
+	@[ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) --prefix $(PREFIX) >/dev/null
+	@meson configure $(BUILD) -Dtests=true
+	@ninja -C $(BUILD) --quiet
+	@tests/run --build $(BUILD)
+
+bench: ## step times and request rates beside OpenBLAS, oneDNN and the HTTP floor (some minutes)
+	@tools/need build test bench
+	@[ -e build-bench/build.ninja ] || meson setup build-bench -Dbuildtype=debugoptimized -Dtests=true >/dev/null
+	@ninja -C build-bench --quiet
+	@tests/bench/run build-bench
+
+install: build ## into DESTDIR/PREFIX: program, models, sample configuration, unit, manual page
+	@DESTDIR=$(abspath $(DESTDIR)) meson install -C $(BUILD) --no-rebuild
+
+clean: ## remove what was built
+	rm -rf build build-*
+
+gates: ## what CI adds to `make test`: two compilers, sanitizers, valgrind, lint
+	@tests/gates
+
+lint: ## arrows between the rooms, formatting, files
+	@tests/lint/run
+
+format: ## clang-format over all C
+	@git ls-files '*.c' '*.h' | xargs clang-format -i
+
+fuzz: ## each libFuzzer target for FUZZ_SECONDS=120
+	@tools/need build fuzz
+	@tests/fuzz/run
+
+docker: ## the container image, with the docker at hand
+	docker build -t rnnd .
+
+docker-test: ## build and run the Dockerfile for real (buildah, podman, debootstrap; root)
+	@tools/need docker
+	@tests/deploy/docker-test
+
+systemd-test: ## boot the unit for real (systemd-nspawn, debootstrap; root)
+	@tools/need build systemd
+	@tests/deploy/systemd-test
