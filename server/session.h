@@ -66,6 +66,11 @@ session_result session_delete(struct sessions *sessions, const char *id, const c
 session_result session_reset(struct sessions *sessions, const char *id, const char *key_name,
                              struct session_view *view);
 
+/* A new session from the same state: same model, generator, life span and owner.  Its id is minted
+ * on this shard.  Of a session that is held, the state before the holder's commit is taken. */
+session_result session_fork(struct sessions *sessions, const char *id, const char *key_name,
+                            struct session_view *child);
+
 /* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in
  * order of id. */
 size_t session_list(struct sessions *sessions, const char *key_name, const char *after, size_t max,
@@ -94,6 +99,10 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
 const struct rnn_state *session_state(const struct session_hold *hold);
 struct rnn_model *session_model(const struct session_hold *hold); /* no extra reference */
 const char *session_model_name(const struct session_hold *hold);
+
+/* The session as session_release with `commit` (may be NULL) would leave it now. */
+void session_look(struct sessions *sessions, const struct session_hold *hold,
+                  const struct rnn_state *commit, struct session_view *view);
 
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is

@@ -15,6 +15,7 @@
 struct http;
 struct sched;
 struct sessions;
+struct jobs;
 struct metrics;
 
 /* Embedded in whatever crosses.  `run` is called on the receiving shard's thread and owns the
@@ -29,7 +30,8 @@ struct shard {
     unsigned index;
     uv_loop_t *loop;
     struct http *http;         /* connections and requests */
-    struct sched *sched;       /* rows, batches, jobs in flight */
+    struct sched *sched;       /* rows and batches */
+    struct jobs *jobs;         /* requests being computed (job.h) */
     struct sessions *sessions; /* the slice of sessions that hash to this shard */
     struct metrics *metrics;   /* counters written by this thread only, read by any */
     uint64_t now_ns;           /* monotonic, taken once a turn */

@@ -1,0 +1,210 @@
+/* A job: the life of one compute request (predict, generate, score).
+ *
+ * A handler on the shard that read the request (`home`) makes a job and submits it; the job runs on
+ * the shard of its session, or at home without one (`work`); its answer comes back home.  Where the
+ * two differ, what crosses is a message; where they are the same, the same functions are called at
+ * once.
+ *
+ *   home                               work
+ *   job_submit ─────── admit ────────▶ line of the session → model known → ops->prepare
+ *                                      → queue → states copied → ops->first → steps → ops->stepped
+ *   http_stream_write ◀── pieces ───── (a stream's bytes, after each step that wrote some)
+ *   hooks->drained ──── ack ─────────▶ paused sequences go on
+ *   hooks->gone ─────── cancel ──────▶ out of the batch within one step
+ *   http_reply ◀─────── done ───────── ops->finish, commit, release
+ *
+ * This file owns admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
+ * commit and roll-back, flow control and delivery.  A task (task_predict.c, …) owns what to feed
+ * next and what to write: it embeds `struct job` and fills in a `struct job_ops`.  Times are
+ * monotonic nanoseconds.
+ *
+ * What a session is left with: predict and score commit only when the whole request succeeded.  A
+ * job that has set `partial` (a generate that has given out its first token) also commits when its
+ * deadline passes or its client leaves: each sequence then takes the one step that is filled in
+ * already, so that the session stands after the last token given out.  `commit` false never
+ * commits. */
+#ifndef SERVER_JOB_H
+#define SERVER_JOB_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "server/http.h"
+#include "server/reply.h"
+#include "server/sched.h"
+#include "server/session.h"
+#include "server/shard.h"
+
+struct job;
+
+enum job_end {
+    JOB_RUNNING,
+    JOB_COMPLETE, /* all sequences are done */
+    JOB_DEADLINE, /* the deadline passed and the job is partial: answer with what there is */
+    JOB_GONE,     /* nobody waits for the answer any more */
+    JOB_FAILED    /* job_fail() was called, or the job was refused */
+};
+
+/* One state going through time steps for a job.  `step` is what the scheduler sees; tasks fill in
+ * its input, token, frame, want_logits, want_hidden and reading. */
+struct job_sequence {
+    struct sequence step;
+    struct job *job;
+    size_t index;
+    const uint32_t *tokens; /* [n_steps] input, or NULL; the task's memory, good as long as the job
+                             */
+    const float *frames;    /* [n_steps][input_size] input, or NULL; likewise */
+    size_t n_steps;
+    size_t n_fed;   /* of n_steps, by job_feed() */
+    struct buf out; /* for the task: its part of the answer; freed with the job */
+    size_t counted; /* bytes of `out` in job->answer_bytes */
+    bool started;   /* has been in the scheduler */
+    bool closed;    /* done, or never to be started */
+};
+
+/* What a kind of request does.  All but `free` run on the work shard. */
+struct job_ops {
+    /* Once, as soon as job->model is known (from the session, or given) and before any waiting for
+     * a place: checks and tokenises the input, then calls job_sequences().  On failure `err` says
+     * why (answered through reply_error_of), or job_fail() was called; both end the job. */
+    int (*prepare)(struct job *job, struct rnn_err *err);
+
+    /* Once a sequence, after its state has been set up: fills in the first step.  SEQUENCE_READY:
+     * start it.  SEQUENCE_PAUSED: not yet, job_branch() will.  SEQUENCE_DONE: nothing to compute.
+     */
+    enum sequence_next (*first)(struct job *job, struct job_sequence *sequence);
+
+    /* After each step.  As in struct sequence; SEQUENCE_PAUSED is not for tasks, a full stream
+     * pauses by itself.  Bytes that a stream should send go to job->out.  Where job->end is not
+     * JOB_RUNNING the deadline has passed or the client is gone: this step was the last, draw
+     * nothing and return SEQUENCE_DONE. */
+    enum sequence_next (*stepped)(struct job *job, struct job_sequence *sequence, float *logits,
+                                  const float *hidden);
+
+    /* Once, where an answer is wanted (JOB_COMPLETE or JOB_DEADLINE): appends the body, or the
+     * stream's last events, to job->out.  job->view, queue_ms and compute_ms are set.  May fail by
+     * job_fail(); nothing is committed then. */
+    void (*finish)(struct job *job, enum job_end end);
+
+    /* Frees the task's own memory and the job's (the struct that embeds it).  Any thread. */
+    void (*free)(struct job *job);
+};
+
+struct job {
+    /* ---- Filled in by the handler, between job_init and job_submit ---- */
+    const struct job_ops *ops;
+    struct rnn_model *model; /* a reference that the job owns; NULL: the session's */
+    char model_name[128];    /* "": the session's; else a session of another model is refused */
+    char session_id[SESSION_ID_MAX + 1]; /* "": none */
+    bool commit;                         /* default true */
+    bool reject_busy;                    /* if_busy: "reject" */
+    bool has_expect_position;
+    uint64_t expect_position;
+    int64_t deadline_ms; /* from the request's arrival; 0: the configured one */
+    bool stream;
+    bool has_seed;
+    uint64_t seed; /* out: the one that is used (drawn, or the session's, where none was given) */
+
+    /* ---- For the task, on the work shard ---- */
+    struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
+    struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
+    size_t n_sequences;
+    bool partial;              /* set by the task: what has been computed so far is worth keeping */
+    enum job_end end;          /* JOB_RUNNING until something ends it */
+    struct session_view view;  /* in finish: the session as this answer leaves it */
+    double queue_ms;           /* in finish: from the request's first byte to the first step */
+    double compute_ms;         /* in finish: from there to now */
+    uint64_t received_ns;      /* the request's first byte */
+    uint64_t started_ns;       /* its first step */
+    struct shard *home, *work; /* `work` is set by job_submit */
+    char request_id[65];
+    char *key_name; /* owned copy */
+
+    /* ---- job.c's own ---- */
+    atomic_uint refs;
+    struct request *request; /* home; NULL once answered or gone */
+    bool begun;              /* home: the stream's head was sent */
+    size_t owed;             /* home: bytes written and not yet acknowledged */
+    uint64_t written_ns;     /* home: when the stream last wrote */
+    struct job *home_next, **home_at;
+    struct message admit, cancel, ack, done;
+    atomic_size_t acked;
+    atomic_bool ack_posted;
+    enum reply_error error; /* with JOB_FAILED */
+    struct rnn_err err;     /* its words */
+    uint8_t stage;
+    bool inside; /* an ops call is running: what ends the job is done after it */
+    bool paused;
+    enum job_end asked; /* an end that came while inside */
+    enum reply_error asked_error;
+    size_t unacked; /* work: bytes of the stream under way */
+    size_t answer_bytes;
+    size_t n_open; /* sequences not yet closed */
+    size_t n_rows; /* places taken of rows_active_max */
+    uint64_t deadline_ns;
+    size_t heap_at; /* place in the heap of deadlines, from 1 */
+    struct session_hold hold;
+    struct job *next, **at; /* the queue */
+};
+
+/* ---- For handlers, at home ---- */
+
+/* Zeroes *job, takes key, id and time of arrival from the request.  The caller allocated the struct
+ * that embeds it; from here on it ends with job_submit or job_drop.  RNN_ENOMEM (the job may be
+ * freed with job_drop then, too). */
+int job_init(struct job *job, const struct job_ops *ops, struct request *request,
+             struct rnn_err *err);
+
+/* Hands the job over: the request will be answered, and the job freed, whatever happens. */
+void job_submit(struct job *job);
+
+/* For a handler that answers by itself (a fault found while parsing). */
+void job_drop(struct job *job);
+
+/* ---- For tasks, on the work shard ---- */
+
+/* Makes n sequences (in prepare, once).  RNN_ENOMEM. */
+int job_sequences(struct job *job, size_t n, struct rnn_err *err);
+
+/* Fills in the next step from tokens or frames, as one that reads; false where all is fed. */
+bool job_feed(struct job_sequence *sequence);
+static inline bool job_fed(const struct job_sequence *sequence)
+{
+    return sequence->n_fed == sequence->n_steps;
+}
+
+/* Starts a sequence that `first` left SEQUENCE_PAUSED, from a copy of `from`'s state but with the
+ * generator `rng`; its step has been filled in. */
+void job_branch(struct job_sequence *to, const struct job_sequence *from,
+                const struct rnn_rng *rng);
+
+/* Closes one that `first` left SEQUENCE_PAUSED and that will never start. */
+void job_close(struct job_sequence *sequence);
+
+/* Ends the job with an error.  From prepare, first, stepped or finish; the last word counts not,
+ * the first does. */
+void job_fail(struct job *job, enum reply_error error, const char *param, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+/* ---- Life, for shard.c ---- */
+
+struct jobs;
+
+/* A shard's jobs: its queue and its timers on shard->loop.  Set shard->jobs to it. */
+int jobs_new(struct jobs **out, struct shard *shard, struct rnn_err *err);
+
+/* Closes its timers and frees it when the loop has closed them: the loop must run once more.  Only
+ * when not busy. */
+void jobs_free(struct jobs *jobs);
+
+/* Jobs that this shard has as home or as work. */
+size_t jobs_busy(const struct jobs *jobs);
+
+/* Ends what is due; called by its own timer.  Also the tests' clock. */
+void jobs_tick(struct jobs *jobs, uint64_t now_ns);
+
+#endif
