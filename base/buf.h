@@ -19,7 +19,7 @@ struct buf {
 };
 
 void buf_free(struct buf *buf);  /* releases and empties; may be used again */
-void buf_clear(struct buf *buf); /* empties, keeps the memory */
+void buf_clear(struct buf *buf); /* empties, keeps the memory; no longer failed */
 bool buf_reserve(struct buf *buf, size_t more);
 void buf_put(struct buf *buf, const void *bytes, size_t len);
 void buf_puts(struct buf *buf, const char *text);
@@ -34,8 +34,8 @@ void buf_u64(struct buf *buf, uint64_t value);
 void buf_i64(struct buf *buf, int64_t value);
 
 /* The shortest of 7, 8 or 9 significant digits that read back (strtof, or strtod then a cast) as
- * the same float32. Finite values only; "null" otherwise.  About 20 ns: written by hand because
- * printf and cJSON cost a model step. */
+ * the same float32, halfway cases left out.  Finite values only; "null" otherwise.  About 20 ns:
+ * written by hand because printf and cJSON cost a model step. */
 void buf_f32(struct buf *buf, float value);
 
 /* A vector as a JSON array. */

@@ -5,6 +5,18 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/utf8.h"
+
+/* What was cut or quoted inside a character must not end up in an answer: '?' for each such byte.
+ */
+static void mend_utf8(char *text)
+{
+    size_t len = strlen(text), bad;
+
+    while (!utf8_valid(text, len, &bad))
+        text[bad] = '?';
+}
+
 static void fill(struct rnn_err *err, int code, const char *param, int64_t offset,
                  const char *format, va_list args)
 {
@@ -14,6 +26,8 @@ static void fill(struct rnn_err *err, int code, const char *param, int64_t offse
     err->offset = offset;
     snprintf(err->param, sizeof err->param, "%s", param ? param : "");
     vsnprintf(err->text, sizeof err->text, format, args);
+    mend_utf8(err->param);
+    mend_utf8(err->text);
 }
 
 int rnn_fail(struct rnn_err *err, int code, const char *format, ...)
@@ -51,6 +65,7 @@ void rnn_err_prefix(struct rnn_err *err, const char *format, ...)
     used = strlen(joined);
     snprintf(joined + used, sizeof joined - used, "%s", err->text);
     memcpy(err->text, joined, sizeof joined);
+    mend_utf8(err->text);
 }
 
 const char *rnn_error_name(int code)

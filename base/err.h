@@ -32,7 +32,7 @@ struct rnn_err {
     int64_t offset; /* byte offset of the fault in the text or file, or -1 */
     char param[96]; /* path of the faulty field, tensor or key ("input[3][0]", "lstm.weight_hh_l1"),
                        or "" */
-    char text[256]; /* one sentence without a full stop */
+    char text[256]; /* one sentence without a full stop; valid UTF-8, as is `param` */
 };
 
 /* Fills *err (if not NULL) and returns `code`, so that a caller can write `return rnn_fail(err,
