@@ -47,8 +47,13 @@ int config_load(struct config **out, const char *file, char *const *environment,
 void config_free(struct config *config);
 
 /* After SIGHUP: *next is a fresh load; START options of it are put back to `current`'s values, and
- * each that differed is named in one line to `notes`. */
-void config_keep_start_options(struct config *next, const struct config *current, FILE *notes);
+ * each that differed is named in one line to `notes`.  RNN_ENOMEM: *next is not to be used. */
+int config_keep_start_options(struct config *next, const struct config *current, FILE *notes);
+
+/* Takes a `listen` apart: "127.0.0.1:8080", "[::1]:0", "localhost:80".  host[cap] gets the address
+ * without brackets; host and port may be NULL.  RNN_EFORMAT where it has another form or the
+ * address does not fit.  Any thread. */
+int config_listen_split(const char *listen, char *host, size_t cap, uint16_t *port);
 
 /* Writers from the table: flags for --help, the commented sample file, the reference as Markdown,
  * roff for the manual. */
