@@ -17,8 +17,9 @@ static void mend_utf8(char *text)
         text[bad] = '?';
 }
 
-static void fill(struct rnn_err *err, int code, const char *param, int64_t offset,
-                 const char *format, va_list args)
+__attribute__((format(printf, 5, 0))) static void fill(struct rnn_err *err, int code,
+                                                       const char *param, int64_t offset,
+                                                       const char *format, va_list args)
 {
     if (!err)
         return;
