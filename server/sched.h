@@ -56,11 +56,14 @@ void sched_free(struct sched *sched);
 /* Adds a sequence to the ready ones; it takes part in the next turn.  RNN_ENOMEM if scratch for its
  * model cannot be had. */
 int sched_start(struct sched *sched, struct sequence *sequence, struct rnn_err *err);
-void sched_resume(struct sched *sched,
-                  struct sequence *sequence); /* after SEQUENCE_PAUSED; else does nothing */
-void sched_remove(struct sched *sched,
-                  struct sequence *sequence); /* cancel: out at once, `stepped` is not called; not
-                                                 from inside a `stepped` */
+
+/* After SEQUENCE_PAUSED; else does nothing. */
+void sched_resume(struct sched *sched, struct sequence *sequence);
+
+/* Cancel: out at once, `stepped` is not called; nothing if it is out already.  From inside a
+ * `stepped` it is for other sequences, of the same step too; a sequence removes itself by
+ * SEQUENCE_DONE. */
+void sched_remove(struct sched *sched, struct sequence *sequence);
 
 /* One turn over all models with ready sequences; returns whether any is ready still. */
 bool sched_turn(struct sched *sched);
