@@ -15,18 +15,20 @@
 #include "base/err.h"
 
 struct shard;
-struct key;
 struct request;
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_DELETE, HTTP_OTHER };
 
-/* How a request that waits hears of its client.  Both may be NULL. */
+/* How a request that waits hears of its client.  Each may be NULL, and is never called from inside
+ * another call of this header. */
 struct request_hooks {
-    void (*gone)(struct request
-                     *request); /* the client left, or the server cancels all: no answer can be sent
-                                   any more; called at most once, and then `finished` is not far */
-    void (*drained)(struct request *request); /* a stream's unread bytes fell under half of
-                                                 stream_buffer_bytes */
+    /* The client left, or the server cancels all: no answer can be sent any more.  Called at most
+     * once and never after the answer was complete; the request is not to be touched after it
+     * returned.  A handler without this hook must still end its request with http_reply or
+     * http_stream_end, which then sends nothing. */
+    void (*gone)(struct request *request);
+    /* A stream's unread bytes fell under half of stream_buffer_bytes. */
+    void (*drained)(struct request *request);
 };
 
 struct request {
@@ -45,7 +47,7 @@ struct request {
 };
 
 /* A header or query argument as sent (query: percent-decoded), or NULL.  Valid as long as the
- * request. */
+ * request's client is there. */
 const char *http_header(struct request *request, const char *name);
 const char *http_query(struct request *request, const char *name);
 
@@ -76,6 +78,13 @@ void http_drain(struct http *http);
 /* Ends all requests as if their clients had gone; http_busy() is 0 some turns later. */
 void http_cancel_all(struct http *http);
 size_t http_busy(const struct http *http); /* requests in flight */
-void http_stop(struct http *http);         /* only when not busy */
+void http_stop(struct http *http);         /* only when not busy; closes all connections */
+/* Once a turn, after the sockets: tells handlers what happened to their clients. */
+void http_notices(struct http *http);
+/* Reads, answers and writes whatever can be; the only place where libmicrohttpd runs.  Returns
+ * whether there is more to do at once. */
+bool http_pump(struct http *http);
+/* Whether http_pump() or http_notices() has anything to do. */
+bool http_ready(const struct http *http);
 
 #endif

@@ -7,6 +7,9 @@
 #ifndef SERVER_SHARD_H
 #define SERVER_SHARD_H
 
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <uv.h>
 
@@ -36,14 +39,39 @@ struct shard {
     struct metrics *metrics;   /* counters written by this thread only, read by any */
     uint64_t now_ns;           /* monotonic, taken once a turn */
     int64_t now_unix_ms;       /* wall clock, likewise */
+    atomic_uint n_connections; /* dealt to it and not yet closed; any thread */
 };
 
 /* Any thread.  Messages from one sender to one shard arrive in order.  Posting to the own shard is
  * fine: it runs later in the turn, never inside the call. */
 void shard_post(struct shard *shard, struct message *message);
 
+/* Own thread: takes the time, where this turn has not yet.  Every callback of the loop calls it
+ * first. */
+void shard_clock(struct shard *shard);
+
 /* Own thread: there are ready rows, so the next turn must not sleep. */
 void shard_keep_turning(struct shard *shard);
+
+/* ---- Life, for server.c: main thread ---- */
+
+/* Makes a shard with everything in it; its thread is started once all shards are made. */
+int shard_new(struct shard **out, struct server *server, unsigned index, struct rnn_err *err);
+int shard_start(struct shard *shard, struct rnn_err *err);
+
+/* A number that grows with each turn, and at least four times a second. */
+uint64_t shard_beats(const struct shard *shard);
+size_t shard_busy(const struct shard *shard); /* requests in flight, as of its last turn */
+
+/* In this order.  Drain: answers close their connections.  Cancel: ends all requests as if their
+ * clients had gone.  Close: the same, and closes all connections as soon as none is busy; messages
+ * of other shards still run.  Stop: only when every shard is closed; waits for the thread. */
+void shard_drain(struct shard *shard);
+void shard_cancel(struct shard *shard);
+void shard_close(struct shard *shard);
+bool shard_closed(const struct shard *shard);
+void shard_stop(struct shard *shard);
+void shard_free(struct shard *shard); /* stopped or never started; NULL is fine */
 
 /* The settings as they stand: never NULL. */
 static inline const struct config *shard_config(const struct shard *shard)

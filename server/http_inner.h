@@ -1,0 +1,122 @@
+/* What the two halves of the HTTP room share: connections (http.c) and the requests on them
+ * (http_request.c).  Nobody else includes this.  All of it belongs to one shard's thread. */
+#ifndef SERVER_HTTP_INNER_H
+#define SERVER_HTTP_INNER_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#include "base/buf.h"
+#include "server/http.h"
+#include "server/reply.h"
+#include "server/shard.h"
+
+struct exchange;
+
+/* One socket.  Lives from its adoption until it is closed; after a refusal it may outlive
+ * libmicrohttpd's interest in it (`lingering`). */
+struct connection {
+    struct http *http;
+    struct MHD_Connection *mhd; /* NULL once lingering */
+    int fd;
+    uint32_t slot;
+    struct exchange *exchange; /* the request on it; NULL between requests */
+    struct connection *next, *prev;
+    uint64_t bytes_seen; /* received by the kernel, as of the last sweep between requests */
+    uint64_t partial_ns; /* a request has begun to arrive since then; 0: none */
+    uint64_t linger_until_ns;
+    bool bytes_known;
+    bool peer_closed; /* its side is shut */
+    bool half_closed_twice;
+    bool linger; /* refused with bytes still under way: take those before closing */
+};
+
+enum exchange_phase {
+    EXCHANGE_UPLOADING, /* the body is still coming */
+    EXCHANGE_RUNNING,   /* the handler has it */
+    EXCHANGE_ANSWERED   /* libmicrohttpd has the whole answer */
+};
+
+/* One request and its answer.  References: libmicrohttpd's until on_completed, the handler's until
+ * it has ended the request, the streaming response's. */
+struct exchange {
+    struct request request; /* first: a request is an exchange */
+    struct http *http;
+    struct connection *connection; /* NULL once libmicrohttpd has let go of it */
+    unsigned refs;
+    enum exchange_phase phase;
+    bool suspended;
+    bool handler_has_it;
+    bool gone;      /* no answer can be sent */
+    bool shut_down; /* the server ended it, not the client */
+    bool close;     /* the answer closes the connection */
+    bool discard;   /* refused, but its body must be read before the answer can go */
+    bool queued;    /* libmicrohttpd has the response */
+    unsigned status;
+    uint64_t body_max;
+    struct buf body;
+    struct buf headers; /* name, NUL, value, NUL, … */
+    struct MHD_Response *response;
+
+    /* ---- Streams ---- */
+    bool streaming, stream_ended, stream_cut;
+    struct buf out;
+    size_t out_taken; /* of out.len, by libmicrohttpd */
+    size_t sent_bytes;
+
+    /* ---- What its handler is to hear at the end of the turn ---- */
+    struct exchange *notice_next;
+    bool noticed, tell_gone, tell_drained;
+
+    char method_name[16];
+    char path[];
+};
+
+/* Watched sockets refer to their connection by place and generation, so that an event that was
+ * under way when the socket closed finds nothing. */
+struct slot {
+    struct connection *connection; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free;
+};
+
+struct http {
+    struct shard *shard;
+    struct MHD_Daemon *daemon;
+    int watch_fd; /* our own epoll set: who has left */
+    uv_poll_t mhd_poll, watch_poll;
+    uv_timer_t sweep_timer;
+    unsigned handles_open;
+    struct slot *slots;
+    uint32_t n_slots, first_free;
+    struct connection connections; /* ring */
+    size_t n_connections;
+    struct exchange *notices, **notices_end;
+    size_t busy;
+    bool run_again; /* libmicrohttpd has work */
+    bool draining;
+    uint64_t id_seed[2];
+    uint64_t id_count;
+};
+
+/* ---- http_request.c, called by http.c ---- */
+enum MHD_Result http_on_request(void *http, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *size, void **context);
+void http_on_completed(void *http, struct MHD_Connection *mhd, void **context,
+                       enum MHD_RequestTerminationCode code);
+/* The client is gone, or is to be treated so. */
+void exchange_gone(struct exchange *exchange);
+/* Answers a request whose body is late, past libmicrohttpd, and shuts the connection. */
+void exchange_refuse_raw(struct exchange *exchange, enum reply_error error, const char *message);
+
+/* ---- http.c, called by http_request.c ---- */
+/* Sends a whole error answer on a connection that is not in an answer, and shuts it. */
+void connection_refuse_raw(struct connection *connection, const char *request_id,
+                           enum reply_error error, const char *message);
+
+#endif

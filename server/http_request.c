@@ -1,0 +1,736 @@
+/* Requests: from the first header to the last byte of the answer.
+ *
+ * libmicrohttpd calls http_on_request first with the headers alone.  What can be refused is refused
+ * then, before the body is read: ambiguous framing (Content-Length beside Transfer-Encoding, either
+ * of them twice), a missing Host, keys, a body announced too large.  The body is collected under
+ * its limit; the router sees the request once, whole.  If it has not answered by the time it
+ * returns, the connection is suspended, and resumed when there is an answer.  libmicrohttpd accepts
+ * an answer only before the body or after it, so a body that grows too large is refused on the bare
+ * socket.
+ *
+ * A stream is a response whose content reader takes from a buffer and suspends the connection when
+ * that is empty.  What handlers must hear (client gone, buffer drained) is noted and told at the
+ * end of the turn, never from inside libmicrohttpd.  Own shard's thread only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "server/http_inner.h"
+#include "server/keys.h"
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/router.h"
+
+#define STATUS_CLIENT_GONE 499 /* in logs and metrics only */
+#define STATUS_SHUT_DOWN   503
+#define STREAM_BLOCK_BYTES 1024
+#define ROUTE_NONE         "none"
+
+static struct exchange *exchange_of(struct request *request)
+{
+    return (struct exchange *)(void *)request;
+}
+
+/* ---- Life ---- */
+
+static uint64_t mix(uint64_t x)
+{
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+    return x ^ (x >> 31);
+}
+
+static void mint_id(struct http *http, char *id)
+{
+    static const char digits[] = "0123456789abcdef";
+    uint64_t n =
+        mix(http->id_seed[0] + ++http->id_count * 0x9e3779b97f4a7c15ull) ^ http->id_seed[1];
+
+    for (int i = 15; i >= 0; i--, n >>= 4)
+        id[i] = digits[n & 15];
+    id[16] = '\0';
+}
+
+static bool id_acceptable(const char *id)
+{
+    size_t len = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
+
+    return len >= 1 && len <= 64 && id[len] == '\0';
+}
+
+static enum http_method method_of(const char *name)
+{
+    static const char *const names[] = {"GET", "HEAD", "POST", "PUT", "DELETE"};
+
+    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(name, names[i]) == 0)
+            return (enum http_method)i;
+    return HTTP_OTHER;
+}
+
+static struct exchange *exchange_new(struct connection *c, const char *path, const char *method)
+{
+    size_t path_len = strlen(path);
+    struct exchange *x = calloc(1, sizeof(*x) + path_len + 1);
+
+    if (!x)
+        return NULL;
+    x->http = c->http;
+    x->connection = c;
+    x->refs = 1;
+    memcpy(x->path, path, path_len + 1);
+    snprintf(x->method_name, sizeof(x->method_name), "%s", method);
+    x->request.shard = c->http->shard;
+    x->request.method = method_of(method);
+    x->request.path = x->path;
+    x->request.key_name = "";
+    x->request.body = "";
+    x->request.received_ns = c->http->shard->now_ns;
+    x->body_max = shard_config(c->http->shard)->body_max_bytes;
+    c->exchange = x;
+    c->partial_ns = 0;
+    c->http->busy++;
+    return x;
+}
+
+static void exchange_unref(struct exchange *x)
+{
+    if (--x->refs > 0)
+        return;
+    if (x->response)
+        MHD_destroy_response(x->response);
+    buf_free(&x->body);
+    buf_free(&x->headers);
+    buf_free(&x->out);
+    x->http->busy--;
+    free(x);
+}
+
+/* The handler has done its part. */
+static void handler_ends(struct exchange *x)
+{
+    if (!x->handler_has_it)
+        return;
+    x->handler_has_it = false;
+    exchange_unref(x);
+}
+
+/* ---- Suspending and resuming: exactly one resume for each suspend ---- */
+
+static void suspend(struct exchange *x)
+{
+    x->suspended = true;
+    MHD_suspend_connection(x->connection->mhd);
+}
+
+static void wake(struct exchange *x)
+{
+    if (!x->suspended)
+        return;
+    x->suspended = false;
+    MHD_resume_connection(x->connection->mhd);
+    x->http->run_again = true; /* nothing else tells libmicrohttpd's epoll */
+    shard_keep_turning(x->http->shard);
+}
+
+static void notice(struct exchange *x)
+{
+    if (x->noticed)
+        return;
+    x->noticed = true;
+    x->refs++;
+    x->notice_next = NULL;
+    *x->http->notices_end = x;
+    x->http->notices_end = &x->notice_next;
+    shard_keep_turning(x->http->shard);
+}
+
+void exchange_gone(struct exchange *x)
+{
+    if (x->gone)
+        return;
+    x->gone = true;
+    if (x->handler_has_it) {
+        x->tell_gone = true;
+        notice(x);
+    }
+    if (x->connection) {
+        (void)shutdown(x->connection->fd, SHUT_RDWR); /* for what is not suspended but stuck */
+        wake(x);
+    }
+}
+
+static void tell(struct exchange *x)
+{
+    const struct request_hooks *hooks = x->request.hooks;
+    bool gone = x->tell_gone, drained = x->tell_drained;
+
+    x->noticed = x->tell_gone = x->tell_drained = false;
+    if (!x->handler_has_it || !hooks)
+        return;
+    if (gone && hooks->gone) {
+        hooks->gone(&x->request);
+        handler_ends(x);
+    } else if (drained && !x->gone && hooks->drained) {
+        hooks->drained(&x->request);
+    }
+}
+
+void http_notices(struct http *http)
+{
+    struct exchange *x = http->notices;
+
+    http->notices = NULL;
+    http->notices_end = &http->notices;
+    while (x) {
+        struct exchange *next = x->notice_next;
+
+        tell(x);
+        exchange_unref(x);
+        x = next;
+    }
+}
+
+/* ---- The headers ---- */
+
+struct head {
+    unsigned hosts, lengths, encodings;
+    bool malformed;
+    bool chunked;
+    uint64_t length;
+};
+
+/* A field name with a space before its colon, or worse, is how requests are smuggled past proxies.
+ */
+static bool is_token(const char *name)
+{
+    static const char extra[] = "!#$%&'*+-.^_`|~";
+
+    if (*name == '\0')
+        return false;
+    for (; *name; name++) {
+        unsigned char c = (unsigned char)*name;
+        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+
+        if (!word && !strchr(extra, c))
+            return false;
+    }
+    return true;
+}
+
+static bool read_length(const char *text, uint64_t *out)
+{
+    uint64_t value = 0;
+
+    if (*text == '\0')
+        return false;
+    for (; *text; text++) {
+        if (*text < '0' || *text > '9' || value > UINT64_MAX / 10 - 1)
+            return false;
+        value = value * 10 + (uint64_t)(*text - '0');
+    }
+    *out = value;
+    return true;
+}
+
+static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name,
+                                 const char *value)
+{
+    struct head *head = cls;
+
+    (void)kind;
+    if (!value)
+        value = "";
+    if (!is_token(name)) {
+        head->malformed = true;
+    } else if (strcasecmp(name, "Host") == 0) {
+        head->hosts++;
+    } else if (strcasecmp(name, "Content-Length") == 0) {
+        head->lengths++;
+        head->malformed |= !read_length(value, &head->length);
+    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
+        head->encodings++;
+        head->chunked = strcasecmp(value, "chunked") == 0;
+    }
+    return MHD_YES;
+}
+
+/* What is wrong with the framing, or NULL. */
+static const char *framing_fault(const struct head *head, const char *version)
+{
+    bool old = strcmp(version, "HTTP/1.0") == 0;
+
+    if (head->malformed)
+        return "a header is malformed";
+    if (head->lengths > 1)
+        return "Content-Length stands in the request more than once";
+    if (head->encodings > 0 && head->lengths > 0)
+        return "Content-Length and Transfer-Encoding exclude each other";
+    if (head->encodings > 1 || (head->encodings == 1 && (!head->chunked || old)))
+        return "the only Transfer-Encoding is chunked, once, and from HTTP/1.1 on";
+    if (head->hosts > 1 || (head->hosts == 0 && !old))
+        return "want exactly one Host header";
+    return NULL;
+}
+
+static bool open_to_all(const char *path)
+{
+    static const char *const paths[] = {"/", "/livez", "/readyz", "/version"};
+
+    for (unsigned i = 0; i < sizeof(paths) / sizeof(paths[0]); i++)
+        if (strcmp(path, paths[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Finds out who asks.  False: refused. */
+static bool key_check(struct exchange *x)
+{
+    const struct keys *keys =
+        atomic_load_explicit(&x->http->shard->server->keys, memory_order_acquire);
+    const char *sent, *name;
+
+    if (!keys)
+        return true;
+    sent = http_header(&x->request, "Authorization");
+    if (sent && strncasecmp(sent, "Bearer ", 7) == 0) {
+        sent += 7 + strspn(sent + 7, " ");
+        name = keys_name(keys, sent);
+        if (name) {
+            x->request.key_name = name;
+            return true;
+        }
+        if (open_to_all(x->path))
+            return true;
+        reply_error(&x->request, REPLY_KEY_UNKNOWN, NULL, "this key is not known here");
+    } else {
+        if (open_to_all(x->path))
+            return true;
+        reply_error(&x->request, REPLY_KEY_MISSING, NULL,
+                    "want a key, as in \"Authorization: Bearer KEY\"");
+    }
+    metrics_count(x->http->shard->metrics, M_REJECTED_KEY, 1);
+    return false;
+}
+
+/* Checks what the headers say.  False: an error answer has been made. */
+static bool head_check(struct exchange *x, const struct head *head, const char *version)
+{
+    struct connection *c = x->connection;
+    const union MHD_ConnectionInfo *info;
+    const char *fault = framing_fault(head, version);
+
+    if (fault) {
+        reply_error(&x->request, REPLY_MALFORMED, NULL, "%s", fault);
+        return false;
+    }
+    info = MHD_get_connection_info(c->mhd, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE);
+    if (info && info->header_size > shard_config(x->http->shard)->header_max_bytes) {
+        metrics_count(x->http->shard->metrics, M_REJECTED_LIMIT, 1);
+        reply_error(&x->request, REPLY_HEADERS_TOO_LARGE, NULL,
+                    "want at most %llu bytes of headers",
+                    (unsigned long long)shard_config(x->http->shard)->header_max_bytes);
+        return false;
+    }
+    if (!key_check(x))
+        return false;
+    if (head->length > x->body_max) {
+        metrics_count(x->http->shard->metrics, M_REJECTED_LIMIT, 1);
+        reply_error(&x->request, REPLY_TOO_LARGE, NULL, "want a body of at most %llu bytes",
+                    (unsigned long long)x->body_max);
+        return false;
+    }
+    return true;
+}
+
+/* ---- libmicrohttpd's callbacks ---- */
+
+static enum MHD_Result queue(struct exchange *x)
+{
+    enum MHD_Result done;
+
+    if (x->close || x->http->draining)
+        (void)MHD_add_response_header(x->response, "Connection", "close");
+    done = MHD_queue_response(x->connection->mhd, x->status, x->response);
+    MHD_destroy_response(x->response); /* libmicrohttpd holds its own reference */
+    x->response = NULL;
+    x->queued = true;
+    return done;
+}
+
+/* Answers what has been refused by its headers.  libmicrohttpd 0.9.75 gives up an unread body for
+ * POST and PUT only; for the rest it has to be read and dropped. */
+static enum MHD_Result refuse_early(struct exchange *x, const struct head *head)
+{
+    bool has_body = head->length > 0 || head->encodings > 0;
+
+    if (!x->response)
+        return MHD_NO;
+    x->close = true;
+    if (has_body && x->request.method != HTTP_POST && x->request.method != HTTP_PUT) {
+        x->discard = true;
+        return MHD_YES;
+    }
+    x->connection->linger = has_body;
+    return queue(x);
+}
+
+static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, const char *url,
+                             const char *method, const char *version, void **context)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *c = info ? info->socket_context : NULL;
+    struct head head = {0};
+    struct exchange *x;
+    const char *id;
+
+    x = c ? exchange_new(c, url, method) : NULL;
+    if (!x)
+        return MHD_NO; /* out of memory: the connection closes */
+    *context = x;
+    (void)MHD_get_connection_values(mhd, MHD_HEADER_KIND, on_header, &head);
+    id = http_header(&x->request, "X-Request-Id");
+    if (id && id_acceptable(id))
+        memcpy(x->request.id, id, strlen(id) + 1);
+    else
+        mint_id(http, x->request.id);
+    if (!head_check(x, &head, version))
+        return refuse_early(x, &head);
+    return MHD_YES;
+}
+
+void exchange_refuse_raw(struct exchange *x, enum reply_error error, const char *message)
+{
+    if (x->status == 0) {
+        x->status = reply_status(error);
+        connection_refuse_raw(x->connection, x->request.id, error, message);
+    }
+    (void)shutdown(x->connection->fd, SHUT_RDWR);
+}
+
+/* The same from inside the handler: libmicrohttpd closes the connection, and what is still under
+ * way is taken first. */
+static enum MHD_Result refuse_body(struct exchange *x, enum reply_error error, const char *message)
+{
+    x->status = reply_status(error);
+    x->connection->linger = true;
+    connection_refuse_raw(x->connection, x->request.id, error, message);
+    metrics_count(x->http->shard->metrics, M_REJECTED_LIMIT, 1);
+    return MHD_NO;
+}
+
+static enum MHD_Result upload(struct exchange *x, const char *data, size_t *size)
+{
+    size_t n = *size;
+
+    *size = 0;
+    if (x->discard)
+        return MHD_YES;
+    if (x->body.len + n > x->body_max) {
+        char message[80];
+
+        snprintf(message, sizeof(message), "want a body of at most %llu bytes",
+                 (unsigned long long)x->body_max);
+        return refuse_body(x, REPLY_TOO_LARGE, message);
+    }
+    buf_put(&x->body, data, n);
+    if (x->body.failed)
+        return refuse_body(x, REPLY_NO_MEMORY, "no memory for the body");
+    return MHD_YES;
+}
+
+static void dispatch(struct exchange *x)
+{
+    x->phase = EXCHANGE_RUNNING;
+    x->handler_has_it = true;
+    x->refs++;
+    if (x->body.len > 0)
+        x->request.body = x->body.data;
+    x->request.body_len = x->body.len;
+    router_dispatch(&x->request);
+}
+
+enum MHD_Result http_on_request(void *cls, struct MHD_Connection *mhd, const char *url,
+                                const char *method, const char *version, const char *data,
+                                size_t *size, void **context)
+{
+    struct exchange *x = *context;
+
+    if (!x)
+        return begin(cls, mhd, url, method, version, context);
+    if (*size > 0)
+        return upload(x, data, size);
+    if (x->queued)
+        return MHD_YES;
+    if (x->phase == EXCHANGE_UPLOADING && !x->discard)
+        dispatch(x);
+    if (x->gone)
+        return MHD_NO;
+    if (x->response)
+        return queue(x);
+    if (x->connection->peer_closed) {
+        exchange_gone(x);
+        return MHD_NO;
+    }
+    suspend(x);
+    return MHD_YES;
+}
+
+static unsigned final_status(const struct exchange *x, enum MHD_RequestTerminationCode code)
+{
+    if (x->shut_down)
+        return STATUS_SHUT_DOWN;
+    if (x->gone || x->status == 0)
+        return STATUS_CLIENT_GONE;
+    if (code != MHD_REQUEST_TERMINATED_COMPLETED_OK && x->queued && !x->stream_cut)
+        return STATUS_CLIENT_GONE;
+    return x->status;
+}
+
+static void account(const struct exchange *x, enum MHD_RequestTerminationCode code)
+{
+    struct shard *shard = x->http->shard;
+    const char *route = x->request.route_name ? x->request.route_name : ROUTE_NONE;
+    double seconds = (double)(shard->now_ns - x->request.received_ns) * 1e-9;
+    unsigned status = final_status(x, code);
+
+    metrics_request(shard->metrics, route, status, seconds);
+    log_line(CONFIG_LOG_INFO, "request", LOG_TEXT("id", x->request.id),
+             LOG_TEXT("method", x->method_name), LOG_TEXT("route", route),
+             LOG_NUMBER("status", status), LOG_NUMBER("ms", seconds * 1e3),
+             LOG_NUMBER("bytes", x->sent_bytes), LOG_TEXT("key", x->request.key_name));
+}
+
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                       enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+    struct connection *c;
+
+    (void)cls;
+    (void)mhd;
+    if (!x)
+        return;
+    *context = NULL;
+    c = x->connection;
+    account(x, code);
+    c->exchange = NULL;
+    c->bytes_known = false;
+    x->connection = NULL;
+    x->suspended = false;
+    if (x->handler_has_it) /* cut off under way: stuck too long, reset, a stream asked by HEAD */
+        exchange_gone(x);
+    if (x->response) { /* never queued; a stream's refers back to the exchange */
+        MHD_destroy_response(x->response);
+        x->response = NULL;
+    }
+    exchange_unref(x);
+}
+
+/* ---- For handlers ---- */
+
+const char *http_header(struct request *request, const char *name)
+{
+    struct connection *c = exchange_of(request)->connection;
+
+    return c ? MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND, name) : NULL;
+}
+
+const char *http_query(struct request *request, const char *name)
+{
+    struct connection *c = exchange_of(request)->connection;
+
+    return c ? MHD_lookup_connection_value(c->mhd, MHD_GET_ARGUMENT_KIND, name) : NULL;
+}
+
+bool http_answered(const struct request *request)
+{
+    const struct exchange *x = (const struct exchange *)(const void *)request;
+
+    return x->gone || x->status != 0;
+}
+
+void http_reply_header(struct request *request, const char *name, const char *value)
+{
+    struct exchange *x = exchange_of(request);
+
+    buf_put(&x->headers, name, strlen(name) + 1);
+    buf_put(&x->headers, value, strlen(value) + 1);
+}
+
+static void put_headers(struct exchange *x, const char *content_type)
+{
+    const char *at = x->headers.data, *end = at ? at + x->headers.len : NULL;
+
+    if (content_type)
+        (void)MHD_add_response_header(x->response, "Content-Type", content_type);
+    (void)MHD_add_response_header(x->response, "X-Request-Id", x->request.id);
+    while (at < end) {
+        const char *value = at + strlen(at) + 1;
+
+        (void)MHD_add_response_header(x->response, at, value);
+        at = value + strlen(value) + 1;
+    }
+}
+
+static struct MHD_Response *response_of(struct exchange *x, struct buf *body)
+{
+    static char no_memory[] = "{\"error\":{\"message\":\"no memory for the answer\",\"type\":"
+                              "\"server_error\",\"param\":null,\"code\":\"no_memory\"}}";
+    struct MHD_Response *response;
+    size_t len = 0;
+    char *data;
+
+    if (body->failed) {
+        x->status = 503;
+        x->sent_bytes = sizeof(no_memory) - 1;
+        return MHD_create_response_from_buffer(sizeof(no_memory) - 1, no_memory,
+                                               MHD_RESPMEM_PERSISTENT);
+    }
+    if (body->len == 0)
+        return MHD_create_response_from_buffer(0, no_memory, MHD_RESPMEM_PERSISTENT);
+    data = buf_take(body, &len);
+    response = MHD_create_response_from_buffer(len, data, MHD_RESPMEM_MUST_FREE);
+    if (!response)
+        free(data);
+    x->sent_bytes = len;
+    return response;
+}
+
+void http_reply(struct request *request, unsigned status, const char *content_type,
+                struct buf *body)
+{
+    struct exchange *x = exchange_of(request);
+
+    if (x->gone || x->status != 0) {
+        buf_free(body);
+        handler_ends(x);
+        return;
+    }
+    x->status = status;
+    x->response = response_of(x, body);
+    buf_free(body);
+    x->phase = EXCHANGE_ANSWERED;
+    if (x->response) {
+        put_headers(x, content_type);
+        wake(x);
+    } else {
+        exchange_gone(x); /* no memory at all: the connection closes */
+    }
+    handler_ends(x);
+}
+
+/* ---- Streams ---- */
+
+/* Bytes fell from the upper half of the buffer into the lower one. */
+static void note_drained(struct exchange *x, size_t before)
+{
+    size_t half = (size_t)shard_config(x->http->shard)->stream_buffer_bytes / 2;
+
+    if (before >= half && x->out.len - x->out_taken < half) {
+        x->tell_drained = true;
+        notice(x);
+    }
+}
+
+/* Inside libmicrohttpd.  Has to suspend where it returns 0: it would be asked again at once. */
+static ssize_t on_read(void *cls, uint64_t position, char *out, size_t max)
+{
+    struct exchange *x = cls;
+    size_t unread = x->out.len - x->out_taken;
+    size_t n = unread < max ? unread : max;
+
+    (void)position;
+    if (x->gone)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (n > 0) {
+        memcpy(out, x->out.data + x->out_taken, n);
+        x->out_taken += n;
+        x->sent_bytes += n;
+        if (x->out_taken == x->out.len) {
+            buf_clear(&x->out);
+            x->out_taken = 0;
+        }
+        note_drained(x, unread);
+        return (ssize_t)n;
+    }
+    if (x->stream_ended)
+        return x->stream_cut ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
+    if (x->connection->peer_closed) {
+        exchange_gone(x);
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    }
+    suspend(x);
+    return 0;
+}
+
+static void on_response_freed(void *cls)
+{
+    exchange_unref(cls);
+}
+
+void http_stream_begin(struct request *request, const char *content_type)
+{
+    struct exchange *x = exchange_of(request);
+
+    if (x->gone || x->status != 0)
+        return;
+    x->status = 200;
+    x->streaming = true;
+    x->response = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, STREAM_BLOCK_BYTES, on_read,
+                                                    x, on_response_freed);
+    if (!x->response) {
+        exchange_gone(x);
+        return;
+    }
+    x->refs++;
+    put_headers(x, content_type);
+    (void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
+    (void)MHD_add_response_header(x->response, "X-Accel-Buffering", "no");
+    wake(x);
+}
+
+static void compact(struct exchange *x)
+{
+    size_t unread = x->out.len - x->out_taken;
+
+    if (x->out_taken < unread)
+        return; /* moving less than has been taken keeps the cost linear */
+    if (unread > 0)
+        memmove(x->out.data, x->out.data + x->out_taken, unread);
+    x->out.len = unread;
+    x->out_taken = 0;
+}
+
+size_t http_stream_write(struct request *request, const void *bytes, size_t len)
+{
+    struct exchange *x = exchange_of(request);
+
+    if (x->gone || !x->streaming || x->stream_ended)
+        return 0;
+    compact(x);
+    buf_put(&x->out, bytes, len);
+    if (x->out.failed) {
+        x->out_taken = 0;
+        exchange_gone(x);
+        return 0;
+    }
+    wake(x);
+    return x->out.len - x->out_taken;
+}
+
+void http_stream_end(struct request *request, bool clean)
+{
+    struct exchange *x = exchange_of(request);
+
+    if (!x->gone && x->streaming && !x->stream_ended) {
+        x->stream_ended = true;
+        x->stream_cut = !clean;
+        x->phase = EXCHANGE_ANSWERED;
+        wake(x);
+    }
+    handler_ends(x);
+}
