@@ -34,6 +34,8 @@ int config_listen_split(const char *listen, char *host, size_t cap, uint16_t *po
     } else if (memchr(begin, ':', (size_t)(end - begin))) {
         return RNN_EFORMAT;
     }
+    if (memchr(begin, '[', (size_t)(end - begin)) || memchr(begin, ']', (size_t)(end - begin)))
+        return RNN_EFORMAT;
     if (end == begin || (host && (size_t)(end - begin) >= cap))
         return RNN_EFORMAT;
     if (port_of(colon + 1, port) < 0)
