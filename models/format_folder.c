@@ -1,0 +1,449 @@
+/* A model folder as a checkpoint source.  See core/format.h for what core expects of one.
+ *
+ * The folder's own name is the model's name, whatever path led there.  Tensors that the config has
+ * no part for ("optimizer.step") stay out of core's sight: real files carry them.  What lies in the
+ * model's own name space but has no place in the shape is shown to core, which refuses it, because
+ * leaving out a bias would give wrong numbers without a word.  Errors begin with the file's name
+ * inside the folder.  Opened on one thread, at start or in the pool. */
+#include "models/format_folder.h"
+
+#include <errno.h>
+#include <gnutls/crypto.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buf.h"
+#include "base/json.h"
+#include "base/utf8.h"
+#include "core/cell.h"
+#include "core/tokenizer.h"
+#include "models/config_json.h"
+#include "models/file.h"
+#include "models/safetensors.h"
+#include "models/vocab.h"
+
+#define CONFIG_MAX_BYTES  ((size_t)1 << 22)
+#define VOCAB_MAX_BYTES   ((size_t)1 << 26)
+#define METRICS_MAX_BYTES ((size_t)1 << 20)
+
+struct rnn_source {
+    struct rnn_spec spec;
+    size_t features; /* one_to_many */
+    struct safetensors *file;
+    const struct safetensors_entry **tensors; /* [n_tensors], the model's own, sorted by name */
+    size_t n_tensors;
+    struct rnn_texts texts;
+};
+
+static bool probe(const char *path)
+{
+    struct stat info;
+
+    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+}
+
+/* ---- Files of the folder ---- */
+
+/* The caller frees it; NULL: out of memory. */
+static char *path_in(const char *folder, const char *file)
+{
+    char *path;
+
+    return asprintf(&path, "%s/%s", folder, file) < 0 ? NULL : path;
+}
+
+/* Loads folder/file.  An absent file is an error only if `wanted`; *text stays NULL otherwise. */
+static int load_text(const char *folder, const char *file, size_t max_bytes, bool wanted,
+                     char **text, size_t *len, struct rnn_err *err)
+{
+    char *path = path_in(folder, file);
+    struct rnn_err fault;
+    int rc;
+
+    if (!path)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    rc = file_load(text, len, path, max_bytes, &fault);
+    free(path);
+    if (rc == RNN_ENOENT && !wanted)
+        return 0;
+    if (rc < 0) {
+        rnn_err_prefix(&fault, "%s: ", file);
+        if (err)
+            *err = fault;
+    }
+    return rc;
+}
+
+/* The last part of the folder's true path. */
+static int read_name(struct rnn_spec *spec, const char *folder, struct rnn_err *err)
+{
+    char *path = realpath(folder, NULL);
+    const char *name;
+    int rc = 0;
+
+    if (!path)
+        return rnn_fail(err, errno == ENOENT ? RNN_ENOENT : RNN_EIO, "%s: %s", folder,
+                        strerror(errno));
+    name = strrchr(path, '/') + 1; /* a true path begins with one */
+    if (!utf8_valid(name, strlen(name), NULL))
+        rc = rnn_fail(err, RNN_EFORMAT, "the folder's name is no valid UTF-8");
+    else if (strlen(name) >= sizeof spec->name)
+        rc = rnn_fail(err, RNN_ELIMIT, "the folder's name has %zu bytes, at most %zu are taken",
+                      strlen(name), sizeof spec->name - 1);
+    else
+        strcpy(spec->name, name);
+    free(path);
+    return rc;
+}
+
+static int load_config(struct model_config *config, const char *folder, struct rnn_err *err)
+{
+    char *text = NULL;
+    size_t len = 0;
+    int rc = load_text(folder, "config.json", CONFIG_MAX_BYTES, true, &text, &len, err);
+
+    if (rc < 0)
+        return rc;
+    rc = config_parse(config, text, len, err);
+    free(text);
+    if (rc < 0)
+        rnn_err_prefix(err, "config.json: ");
+    return rc;
+}
+
+static int load_tensors(struct safetensors **out, const char *folder, struct rnn_err *err)
+{
+    char *path = path_in(folder, "model.safetensors");
+    int rc;
+
+    if (!path)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    rc = safetensors_open(out, path, err);
+    free(path);
+    if (rc < 0)
+        rnn_err_prefix(err, "model.safetensors: ");
+    return rc;
+}
+
+/* A model of two stacks has two vocabularies and none that this file could describe. */
+static int load_vocab(struct rnn_source *source, const char *folder, struct rnn_err *err)
+{
+    struct vocab vocab;
+    char *text = NULL;
+    size_t len = 0;
+    int rc;
+
+    if (source->spec.n_stacks != 1)
+        return 0;
+    rc = load_text(folder, "vocab.json", VOCAB_MAX_BYTES, false, &text, &len, err);
+    if (rc < 0 || !text)
+        return rc;
+    rc = vocab_parse(&vocab, text, len, err);
+    free(text);
+    if (rc == 0) {
+        rc = vocab_check(&vocab, &source->spec, err);
+        if (rc < 0)
+            vocab_free(&vocab);
+    }
+    if (rc < 0) {
+        rnn_err_prefix(err, "vocab.json: ");
+        return rc;
+    }
+    source->texts.tokenizer = vocab.tokenizer;
+    source->texts.labels = vocab.labels;
+    source->texts.n_labels = vocab.n_labels;
+    source->spec.unk = vocab.specials.unk;
+    if (vocab.specials.bos >= 0)
+        source->spec.bos = vocab.specials.bos;
+    if (vocab.specials.eos >= 0)
+        source->spec.eos = vocab.specials.eos;
+    return 0;
+}
+
+static int load_metrics(struct rnn_source *source, const char *folder, struct rnn_err *err)
+{
+    struct cJSON *json = NULL;
+    char *text = NULL;
+    size_t len = 0;
+    int rc = load_text(folder, "metrics.json", METRICS_MAX_BYTES, false, &text, &len, err);
+
+    if (rc < 0 || !text)
+        return rc;
+    rc = json_parse(&json, text, len, 32, err);
+    if (rc < 0) {
+        rnn_err_prefix(err, "metrics.json: ");
+        free(text);
+        return rc;
+    }
+    json_free(json);
+    source->texts.metrics_json = text;
+    return 0;
+}
+
+/* ---- Tensors ---- */
+
+static int by_name(const void *a, const void *b)
+{
+    const struct safetensors_entry *const *left = a, *const *right = b;
+
+    return strcmp((*left)->name, (*right)->name);
+}
+
+static int check_tensor(const struct safetensors_entry *entry, const struct model_config *config,
+                        struct rnn_err *err)
+{
+    static const char *const names[] = {
+        [RNN_F32] = "F32", [RNN_F16] = "F16", [RNN_BF16] = "BF16", [RNN_F64] = "F64"};
+
+    if (!entry->usable)
+        return rnn_fail_at(err, RNN_EUNSUPPORTED, entry->name, -1,
+                           "model.safetensors: %.80s: dtype %s, want F32, F16, BF16 or F64",
+                           entry->name, entry->dtype);
+    if (entry->rank > RNN_RANK_MAX)
+        return rnn_fail_at(err, RNN_ESHAPE, entry->name, -1,
+                           "model.safetensors: %.80s: %zu dimensions", entry->name, entry->rank);
+    if (config->has_dtype && entry->number != config->spec.dtype)
+        return rnn_fail_at(err, RNN_ESHAPE, entry->name, -1,
+                           "model.safetensors: %.80s: dtype %s, config.json's dtype is %s",
+                           entry->name, entry->dtype, names[config->spec.dtype]);
+    return 0;
+}
+
+/* Picks the model's own tensors. */
+static int collect_tensors(struct rnn_source *source, const struct model_config *config,
+                           struct rnn_err *err)
+{
+    size_t n = safetensors_count(source->file);
+
+    source->tensors = calloc(n + 1, sizeof *source->tensors);
+    if (!source->tensors)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        const struct safetensors_entry *entry = safetensors_at(source->file, i);
+        int rc;
+
+        if (!config_owns_tensor(&config->spec, entry->name))
+            continue;
+        rc = check_tensor(entry, config, err);
+        if (rc < 0)
+            return rc;
+        source->tensors[source->n_tensors++] = entry;
+    }
+    qsort(source->tensors, source->n_tensors, sizeof *source->tensors, by_name);
+    if (!config->has_dtype && source->n_tensors > 0)
+        source->spec.dtype = source->tensors[0]->number;
+    return 0;
+}
+
+/* The list "tensors" of config.json, where it has one, against the file. */
+static int check_list(const struct rnn_source *source, const struct model_config *config,
+                      struct rnn_err *err)
+{
+    const struct cJSON *wanted = config->tensors ? config->tensors->child : NULL;
+
+    for (; wanted; wanted = wanted->next) {
+        const struct safetensors_entry *entry = safetensors_find(source->file, wanted->string);
+        int rc;
+
+        if (!entry)
+            return rnn_fail_at(err, RNN_ESHAPE, wanted->string, -1,
+                               "config.json: tensors.%.80s: not in model.safetensors",
+                               wanted->string);
+        rc = config_check_shape(wanted, entry->rank, entry->shape, err);
+        if (rc < 0) {
+            rnn_err_prefix(err, "config.json: ");
+            return rc;
+        }
+    }
+    return 0;
+}
+
+/* ---- The source ---- */
+
+static void close_source(struct rnn_source *source)
+{
+    struct rnn_texts *texts;
+
+    if (!source)
+        return;
+    texts = &source->texts;
+    if (texts->tokenizer)
+        texts->tokenizer->ops->free(texts->tokenizer);
+    free(texts->labels);
+    free(texts->metrics_json);
+    free(source->tensors);
+    safetensors_free(source->file);
+    free(source);
+}
+
+static int fill_source(struct rnn_source *source, const struct model_config *config,
+                       const char *folder, struct rnn_err *err)
+{
+    int rc;
+
+    source->spec = config->spec;
+    source->features = config->features;
+    rc = read_name(&source->spec, folder, err);
+    if (rc == 0)
+        rc = load_tensors(&source->file, folder, err);
+    if (rc == 0)
+        rc = collect_tensors(source, config, err);
+    if (rc == 0)
+        rc = check_list(source, config, err);
+    if (rc == 0)
+        rc = load_vocab(source, folder, err);
+    if (rc == 0)
+        rc = load_metrics(source, folder, err);
+    return rc;
+}
+
+static int open_source(struct rnn_source **out, const char *path, struct rnn_err *err)
+{
+    struct rnn_source *source;
+    struct model_config config;
+    int rc;
+
+    rc = load_config(&config, path, err);
+    if (rc < 0)
+        return rc;
+    source = calloc(1, sizeof *source);
+    rc = source ? fill_source(source, &config, path, err)
+                : rnn_fail(err, RNN_ENOMEM, "out of memory");
+    config_free(&config);
+    if (rc < 0) {
+        close_source(source);
+        return rc;
+    }
+    *out = source;
+    return 0;
+}
+
+static const struct rnn_spec *spec(const struct rnn_source *source)
+{
+    return &source->spec;
+}
+
+static void view(const struct safetensors_entry *entry, struct rnn_tensor *out)
+{
+    *out = (struct rnn_tensor){.name = entry->name,
+                               .dtype = entry->number,
+                               .rank = (unsigned)entry->rank,
+                               .data = entry->data,
+                               .bytes = entry->bytes};
+    if (entry->rank)
+        memcpy(out->shape, entry->shape, entry->rank * sizeof *entry->shape);
+}
+
+static size_t n_tensors(const struct rnn_source *source)
+{
+    return source->n_tensors;
+}
+
+static void tensor_at(const struct rnn_source *source, size_t index, struct rnn_tensor *out)
+{
+    view(source->tensors[index], out);
+}
+
+static bool tensor(const struct rnn_source *source, const char *name, struct rnn_tensor *out)
+{
+    const struct safetensors_entry *entry;
+
+    if (!config_owns_tensor(&source->spec, name))
+        return false;
+    entry = safetensors_find(source->file, name);
+    if (entry)
+        view(entry, out);
+    return entry != NULL;
+}
+
+static void take_texts(struct rnn_source *source, struct rnn_texts *out)
+{
+    *out = source->texts;
+    source->texts = (struct rnn_texts){0};
+}
+
+/* ---- Fingerprint ---- */
+
+static void put_stack(struct buf *buf, const struct rnn_stack_spec *stack)
+{
+    const struct rnn_layer_spec *layer = &stack->layers[0]; /* all alike but for their input */
+    const struct rnn_head_spec *head = &stack->head;
+
+    buf_printf(buf, "stack '%s' input %d %zu %zu layers %zu %s %zu %zu %d %u", stack->prefix,
+               (int)stack->input_kind, stack->input_size, stack->embedding_dim, stack->n_layers,
+               layer->cell->name, layer->hidden, layer->proj, layer->bias, layer->directions);
+    if (head->present)
+        buf_printf(buf, " head %zu %d %d %d", head->size, head->bias, head->tied,
+                   (int)head->activation);
+    buf_putc(buf, '\n');
+}
+
+static void put_tensor(struct buf *buf, const struct safetensors_entry *entry)
+{
+    buf_printf(buf, "tensor %s", entry->dtype);
+    for (size_t i = 0; i < entry->rank; i++)
+        buf_printf(buf, " %zu", entry->shape[i]);
+    buf_printf(buf, " '%s'\n", entry->name);
+}
+
+static bool hash_text(gnutls_hash_hd_t hash, struct buf *buf)
+{
+    bool done = !buf->failed && gnutls_hash(hash, buf->data, buf->len) == 0;
+
+    buf_clear(buf);
+    return done;
+}
+
+static bool hash_source(gnutls_hash_hd_t hash, const struct rnn_source *source, struct buf *buf)
+{
+    buf_printf(buf, "rnnd topology %d features %zu\n", (int)source->spec.topology,
+               source->features);
+    for (size_t i = 0; i < source->spec.n_stacks; i++)
+        put_stack(buf, &source->spec.stacks[i]);
+    if (!hash_text(hash, buf))
+        return false;
+    for (size_t i = 0; i < source->n_tensors; i++) {
+        const struct safetensors_entry *entry = source->tensors[i];
+
+        put_tensor(buf, entry);
+        if (!hash_text(hash, buf) || gnutls_hash(hash, entry->data, entry->bytes) != 0)
+            return false;
+    }
+    return true;
+}
+
+/* 64 zeros where the library fails: then the fingerprint tells nothing apart, and says so. */
+static void fingerprint(const struct rnn_source *source, char out[65])
+{
+    static const char hex[] = "0123456789abcdef";
+    unsigned char digest[32] = {0};
+    gnutls_hash_hd_t hash;
+    struct buf buf = {0};
+
+    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) == 0) {
+        bool done = hash_source(hash, source, &buf);
+
+        gnutls_hash_deinit(hash, digest);
+        if (!done)
+            memset(digest, 0, sizeof digest);
+    }
+    buf_free(&buf);
+    for (size_t i = 0; i < sizeof digest; i++) {
+        out[2 * i] = hex[digest[i] >> 4];
+        out[2 * i + 1] = hex[digest[i] & 15];
+    }
+    out[64] = '\0';
+}
+
+const struct rnn_format_ops format_folder = {.name = "folder",
+                                             .probe = probe,
+                                             .open = open_source,
+                                             .close = close_source,
+                                             .spec = spec,
+                                             .n_tensors = n_tensors,
+                                             .tensor_at = tensor_at,
+                                             .tensor = tensor,
+                                             .take_texts = take_texts,
+                                             .fingerprint = fingerprint};

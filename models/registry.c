@@ -1,0 +1,16 @@
+/* What there is: one line for each format, cell and tokenizer.
+ *
+ * The tables are const, made here and nowhere else; core and models reach each entry through its
+ * struct of operations only.  Any thread. */
+#include "core/cell.h"
+#include "core/format.h"
+#include "models/format_folder.h"
+#include "models/tokenizer_char.h"
+#include "models/vocab.h"
+
+const struct rnn_format_ops *const rnn_formats[] = {&format_folder, NULL};
+
+const struct rnn_cell_ops *const rnn_cells[] = {&rnn_cell_tanh, &rnn_cell_relu, &rnn_cell_lstm,
+                                                &rnn_cell_gru, NULL};
+
+const struct vocab_kind *const vocab_kinds[] = {&vocab_char, NULL};
