@@ -33,6 +33,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "server/heap.h"
 #include "server/http.h"
 #include "server/reply.h"
 #include "server/sched.h"
@@ -130,23 +131,20 @@ struct job {
     bool begun;              /* home: the stream's head was sent */
     size_t owed;             /* home: bytes written and not yet acknowledged */
     uint64_t written_ns;     /* home: when the stream last wrote */
-    struct job *home_next, **home_at;
+    struct job *stream_next, **stream_at;
     struct message admit, cancel, ack, done;
-    atomic_size_t acked;
+    atomic_size_t acked; /* on their way from home to work */
     atomic_bool ack_posted;
-    enum reply_error error; /* with JOB_FAILED */
-    struct rnn_err err;     /* its words */
+    enum reply_error error; /* with JOB_FAILED, */
+    struct rnn_err err;     /* and its words */
     uint8_t stage;
-    bool inside; /* an ops call is running: what ends the job is done after it */
-    bool paused;
-    enum job_end asked; /* an end that came while inside */
-    enum reply_error asked_error;
+    bool paused;    /* work: the stream is full */
     size_t unacked; /* work: bytes of the stream under way */
     size_t answer_bytes;
     size_t n_open; /* sequences not yet closed */
-    size_t n_rows; /* places taken of rows_active_max */
-    uint64_t deadline_ns;
-    size_t heap_at; /* place in the heap of deadlines, from 1 */
+    char *states;  /* [n_sequences][state_stride] */
+    size_t state_bytes, state_stride;
+    struct due deadline;
     struct session_hold hold;
     struct job *next, **at; /* the queue */
 };
