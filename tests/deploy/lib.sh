@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What docker-test and systemd-test share: counting, a free port, waiting, and a Debian tree to start from.
 # Sourced by bash, after `cd` to the top of the repository.  Everything is kept under .ct/ so that a second run is quick.
 
