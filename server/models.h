@@ -33,4 +33,7 @@ int models_get(struct models *models, const char *name, struct model_entry *out,
 /* All entries, by name; the caller unrefs each model and frees the array. */
 int models_list(struct models *models, struct model_entry **out, size_t *n, struct rnn_err *err);
 
+/* Names of the folders that could not be opened, NULL at the end; as long as the table. */
+const char *const *models_failed(const struct models *models);
+
 #endif
