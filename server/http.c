@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -400,6 +401,23 @@ __attribute__((format(printf, 2, 0))) static void on_mhd_words(void *cls, const 
     log_line(CONFIG_LOG_DEBUG, "libmicrohttpd", LOG_TEXT("detail", text));
 }
 
+/* The request line's target as sent: libmicrohttpd, which decodes it, would take anything. */
+static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct connection *c = info ? info->socket_context : NULL;
+
+    (void)cls;
+    if (!c)
+        return NULL;
+    c->target_malformed = *uri != '/' && *uri != '*' && strncasecmp(uri, "http://", 7) != 0;
+    for (; *uri; uri++)
+        if (*uri <= ' ' || *uri > '~' || (uri[0] == '%' && uri[1] == '0' && uri[2] == '0'))
+            c->target_malformed = true;
+    return NULL; /* the context of a request is made when its headers are there */
+}
+
 static struct MHD_Daemon *daemon_start(struct http *http)
 {
     const struct config *config = shard_config(http->shard);
@@ -412,9 +430,10 @@ static struct MHD_Daemon *daemon_start(struct http *http)
         /* the acceptor keeps the limit; libmicrohttpd's own is never to be met */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections_max + 256u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)config->idle_timeout_s, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, http, MHD_OPTION_NOTIFY_COMPLETED,
-        http_on_completed, http, MHD_OPTION_END);
+        (unsigned)config->idle_timeout_s, MHD_OPTION_STRICT_FOR_CLIENT,
+        0, /* http_request.c is stricter */
+        MHD_OPTION_URI_LOG_CALLBACK, on_uri, http, MHD_OPTION_NOTIFY_CONNECTION, on_connection,
+        http, MHD_OPTION_NOTIFY_COMPLETED, http_on_completed, http, MHD_OPTION_END);
 }
 
 static int handles_open(struct http *http)

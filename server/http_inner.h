@@ -30,7 +30,8 @@ struct connection {
     uint64_t partial_ns; /* a request has begun to arrive since then; 0: none */
     uint64_t linger_until_ns;
     bool bytes_known;
-    bool peer_closed; /* its side is shut */
+    bool target_malformed; /* of the request that is coming in */
+    bool peer_closed;      /* its side is shut */
     bool half_closed_twice;
     bool linger; /* refused with bytes still under way: take those before closing */
 };

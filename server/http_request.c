@@ -70,8 +70,20 @@ static enum http_method method_of(const char *name)
     return HTTP_OTHER;
 }
 
-static struct exchange *exchange_new(struct connection *c, const char *path, const char *method)
+/* The path of a target in absolute form ("http://host/path"), which servers have to accept. */
+static const char *path_of(const char *target)
 {
+    const char *path;
+
+    if (strncasecmp(target, "http://", 7) != 0)
+        return target;
+    path = strchr(target + 7, '/');
+    return path ? path : "/";
+}
+
+static struct exchange *exchange_new(struct connection *c, const char *target, const char *method)
+{
+    const char *path = path_of(target);
     size_t path_len = strlen(path);
     struct exchange *x = calloc(1, sizeof(*x) + path_len + 1);
 
@@ -262,8 +274,10 @@ static const char *framing_fault(const struct head *head, const char *version)
 {
     bool old = strcmp(version, "HTTP/1.0") == 0;
 
+    if (strncmp(version, "HTTP/1.", 7) != 0)
+        return "want HTTP/1.1 or HTTP/1.0";
     if (head->malformed)
-        return "a header is malformed";
+        return "the request line or a header is malformed";
     if (head->lengths > 1)
         return "Content-Length stands in the request more than once";
     if (head->encodings > 0 && head->lengths > 0)
@@ -397,6 +411,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
         memcpy(x->request.id, id, strlen(id) + 1);
     else
         mint_id(http, x->request.id);
+    head.malformed |= c->target_malformed;
     if (!head_check(x, &head, version))
         return refuse_early(x, &head);
     return MHD_YES;
