@@ -1,0 +1,122 @@
+"""Model folders made on the spot: random weights in every shape that the tests need.
+
+Weights come from Python's Mersenne twister with a fixed seed, so a folder has the same bytes each time.
+"""
+import array
+import json
+import math
+import os
+import random
+import struct
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+
+# one, two, three and four bytes in UTF-8, a combining mark, and characters with a meaning in JSON and SSE
+MULTIBYTE = ["\n", " ", "a", "b", "\"", "\\", ":", "\r", "é", "ß", "ж", "\u0301", "€", "日", "本", "\u2028",
+             "😀", "𝄞"]
+
+
+def write_safetensors(path, tensors, metadata=None):
+    """`tensors`: list of (name, shape, float list), written as F32 in that order."""
+    header, offset, data = {}, 0, b""
+    if metadata:
+        header["__metadata__"] = metadata
+    for name, shape, values in tensors:
+        assert math.prod(shape) == len(values)
+        size = 4 * len(values)
+        header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text)
+        for _, _, values in tensors:
+            f.write(array.array("f", values).tobytes())
+    return data
+
+
+def tensor_list(config, seed, scale=1.0):
+    rng = random.Random(seed)
+    rnn, head = config["rnn"], config["head"]
+    hidden, gates = rnn["hidden_size"], GATES[rnn["cell"]]
+    width = rnn["proj_size"] or hidden
+    bound = scale / math.sqrt(hidden)
+
+    def draw(*shape):
+        return shape, [rng.uniform(-bound, bound) for _ in range(math.prod(shape))]
+
+    out = []
+    first = config["input"]["size"]
+    if config["input"]["kind"] == "embedding":
+        first = config["input"]["dim"]
+        shape = (config["input"]["size"], first)
+        out.append(("embedding.weight", shape, [rng.uniform(-1, 1) for _ in range(math.prod(shape))]))
+    for k in range(rnn["num_layers"]):
+        out.append((f"rnn.weight_ih_l{k}", *draw(gates * hidden, width if k else first)))
+        out.append((f"rnn.weight_hh_l{k}", *draw(gates * hidden, width)))
+        if rnn["bias"]:
+            out.append((f"rnn.bias_ih_l{k}", *draw(gates * hidden)))
+            out.append((f"rnn.bias_hh_l{k}", *draw(gates * hidden)))
+        if rnn["proj_size"]:
+            out.append((f"rnn.weight_hr_l{k}", *draw(width, hidden)))
+    if head:
+        shape, values = draw(head["size"], width)
+        out.append(("head.weight", shape, [8 * v for v in values]))  # sharp enough to be worth sampling
+        if head["bias"]:
+            out.append(("head.bias", *draw(head["size"])))
+    return out
+
+
+def make(path, *, cell="lstm", layers=1, hidden=24, kind="onehot", size=None, dim=8, outputs=None,
+         activation="softmax", head=True, tokens=None, labels=None, seed=1, bias=True, proj=0,
+         topology="synced", specials=None, files=None, scale=1.0):
+    """Writes the folder `path` and returns its configuration."""
+    os.makedirs(path)
+    if size is None:
+        size = len(tokens)
+    outputs = outputs or (len(labels) if labels else size)
+    entry = {"kind": kind, "size": size}
+    if kind == "embedding":
+        entry["dim"] = dim
+    config = {
+        "schema": "rnnd-ref-1", "name": os.path.basename(path), "topology": topology, "input": entry,
+        "rnn": {"cell": cell, "hidden_size": hidden, "num_layers": layers, "bidirectional": False,
+                "bias": bias, "proj_size": proj},
+        "head": {"size": outputs, "bias": True, "tied": False, "activation": activation}
+        if head else None,
+        "dtype": "F32",
+    }
+    if topology == "many_to_one":
+        config["pool"] = "final"
+    tensors = tensor_list(config, seed, scale)
+    config["tensors"] = {name: list(shape) for name, shape, _ in tensors}
+    write_safetensors(os.path.join(path, "model.safetensors"), tensors)
+    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
+        json.dump(config, f, indent=1)
+    if tokens or labels:
+        vocab = {"kind": "char"}
+        if tokens:
+            vocab["tokens"] = tokens
+        if labels:
+            vocab["labels"] = labels
+        vocab.update(specials or {})
+        with open(os.path.join(path, "vocab.json"), "w", encoding="utf-8") as f:
+            json.dump(vocab, f, ensure_ascii=False)
+    for name, text in (files or {}).items():
+        with open(os.path.join(path, name), "w", encoding="utf-8") as f:
+            f.write(text)
+    return config
+
+
+def make_zoo(root):
+    """One folder for every kind of input and output that the tests ask for."""
+    def at(name):
+        return os.path.join(root, name)
+    make(at("multibyte"), tokens=MULTIBYTE, hidden=32, layers=2, kind="embedding", seed=11)
+    make(at("unknown"), tokens=["<unk>", "x", "y", "z"], specials={"unk": 0}, seed=12)
+    make(at("ids"), size=12, cell="gru", seed=13)  # no vocabulary at all
+    make(at("sensor"), kind="dense", size=3, outputs=2, activation="none", cell="gru", seed=14)
+    make(at("flags"), kind="dense", size=2, labels=["low", "high", "odd"], activation="sigmoid",
+         cell="rnn_tanh", seed=15)
+    make(at("tagger"), tokens=list("abc"), labels=["vowel", "consonant"], cell="rnn_relu", seed=16)
+    make(at("headless"), kind="dense", size=4, hidden=6, head=False, proj=5, seed=17)
