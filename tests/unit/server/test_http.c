@@ -1,6 +1,6 @@
 /* The HTTP room over real sockets: a shard, an acceptor, and a router of this file's own.
  *
- * Scheduler, sessions and jobs are left out (their calls are defined here, empty).  The router
+ * Scheduler, sessions and jobs are left out (bare_shard.c).  The router
  * knows: /echo (answers at once), /later (answers on a timer), /never (waits for its client to
  * leave), /nohook (likewise, but ends by a timer), /stream?n= (n events, one a turn), /flood
  * (writes until the buffer is full, goes on when drained), /silent (a stream that sends one event
@@ -32,65 +32,6 @@
 #include "server/shard.h"
 
 #define PATIENCE_S 20
-
-/* ---- What a shard needs beside HTTP ---- */
-
-int sched_new(struct sched **out, struct shard *shard, struct rnn_err *err)
-{
-    (void)shard;
-    (void)err;
-    *out = NULL;
-    return 0;
-}
-
-void sched_free(struct sched *sched)
-{
-    (void)sched;
-}
-
-bool sched_turn(struct sched *sched)
-{
-    (void)sched;
-    return false;
-}
-
-int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err)
-{
-    (void)shard;
-    (void)err;
-    *out = NULL;
-    return 0;
-}
-
-void sessions_free(struct sessions *sessions)
-{
-    (void)sessions;
-}
-
-void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
-{
-    (void)sessions;
-    (void)now_unix_ms;
-}
-
-int jobs_new(struct jobs **out, struct shard *shard, struct rnn_err *err)
-{
-    (void)shard;
-    (void)err;
-    *out = NULL;
-    return 0;
-}
-
-void jobs_free(struct jobs *jobs)
-{
-    (void)jobs;
-}
-
-size_t jobs_busy(const struct jobs *jobs)
-{
-    (void)jobs;
-    return 0;
-}
 
 /* ---- The router ---- */
 

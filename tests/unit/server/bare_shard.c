@@ -1,0 +1,63 @@
+/* A shard without scheduler, sessions and jobs: their calls, defined empty.  For the tests of what
+ * lies around them; linked before the daemon's library, so that the true ones are not taken. */
+#include "server/job.h"
+#include "server/sched.h"
+#include "server/session.h"
+#include "server/shard.h"
+
+int sched_new(struct sched **out, struct shard *shard, struct rnn_err *err)
+{
+    (void)shard;
+    (void)err;
+    *out = NULL;
+    return 0;
+}
+
+void sched_free(struct sched *sched)
+{
+    (void)sched;
+}
+
+bool sched_turn(struct sched *sched)
+{
+    (void)sched;
+    return false;
+}
+
+int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err)
+{
+    (void)shard;
+    (void)err;
+    *out = NULL;
+    return 0;
+}
+
+void sessions_free(struct sessions *sessions)
+{
+    (void)sessions;
+}
+
+void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
+{
+    (void)sessions;
+    (void)now_unix_ms;
+}
+
+int jobs_new(struct jobs **out, struct shard *shard, struct rnn_err *err)
+{
+    (void)shard;
+    (void)err;
+    *out = NULL;
+    return 0;
+}
+
+void jobs_free(struct jobs *jobs)
+{
+    (void)jobs;
+}
+
+size_t jobs_busy(const struct jobs *jobs)
+{
+    (void)jobs;
+    return 0;
+}
