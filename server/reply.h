@@ -52,6 +52,9 @@ void reply_error_body(struct buf *out, enum reply_error error, const char *param
 void reply_error(struct request *request, enum reply_error error, const char *param,
                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 
+/* A code beside the engine's own: well-formed, but not possible with this model (not_possible). */
+#define REPLY_EINPUT (-100)
+
 /* The same for a failed call: maps RNN_E… to an error (RNN_ECHAR to unknown_character, and so on).
  */
 enum reply_error reply_error_of(const struct rnn_err *err);

@@ -1,0 +1,146 @@
+/* Fields and checks that the compute endpoints share.  See api.h. */
+#include "server/api.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "server/metrics.h"
+
+static int read_place(struct api_common *out, const struct cJSON *body, struct rnn_err *err)
+{
+    static const char *const busy[] = {"queue", "reject", NULL};
+    int64_t position = -1;
+    unsigned if_busy = 0;
+    int rc = body_name(body, "model", out->model, sizeof out->model, err);
+
+    if (rc == 0)
+        rc = body_name(body, "session", out->session, sizeof out->session, err);
+    if (rc == 0)
+        rc = json_read_bool(body, "", "commit", &out->commit, err);
+    if (rc == 0)
+        rc = body_word(body, "if_busy", busy, &if_busy, err);
+    if (rc == 0)
+        rc = json_read_int(body, "", "expect_position", 0, JSON_INT_MAX, &position, err);
+    if (rc == 0)
+        rc = json_read_int(body, "", "deadline_ms", 1, 86400000, &out->deadline_ms, err);
+    out->reject_busy = if_busy == 1;
+    out->has_expect_position = position >= 0;
+    out->expect_position = position >= 0 ? (uint64_t)position : 0;
+    return rc;
+}
+
+int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
+                    struct rnn_err *err)
+{
+    int rc;
+
+    *out = (struct api_common){.commit = true};
+    rc = read_place(out, body, err);
+    if (rc < 0)
+        return rc;
+    if (json_get(body, "session") && !session_id_valid(out->session))
+        return rnn_fail_at(err, RNN_EFORMAT, "session", -1,
+                           "session: want 1 to %d characters of A-Z a-z 0-9 . _ -", SESSION_ID_MAX);
+    if (out->has_expect_position && !out->session[0])
+        return rnn_fail_at(err, RNN_EFORMAT, "expect_position", -1,
+                           "expect_position: only with a session");
+    rc = input_read(&out->inputs, body, config, err);
+    if (rc < 0)
+        return rc;
+    if (out->inputs.batch && out->session[0]) {
+        input_list_free(&out->inputs);
+        return rnn_fail_at(err, RNN_EFORMAT, "inputs", -1, "inputs: excludes session");
+    }
+    if (!out->session[0] && out->inputs.items[0].kind == INPUT_EMPTY) {
+        input_list_free(&out->inputs);
+        return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
+                           "input: is missing or empty, which only a session allows");
+    }
+    return 0;
+}
+
+int api_common_apply(const struct api_common *common, struct job *job, struct request *request,
+                     enum reply_error *error, struct rnn_err *err)
+{
+    struct model_entry entry;
+    int rc;
+
+    memcpy(job->model_name, common->model, sizeof job->model_name);
+    memcpy(job->session_id, common->session, sizeof job->session_id);
+    job->commit = common->commit;
+    job->reject_busy = common->reject_busy;
+    job->has_expect_position = common->has_expect_position;
+    job->expect_position = common->expect_position;
+    job->deadline_ms = common->deadline_ms;
+    if (common->session[0])
+        return 0;
+    rc = models_get(request->shard->server->models, common->model, &entry, err);
+    if (rc < 0) {
+        *error = rc == RNN_ENOENT && !common->model[0] ? REPLY_MALFORMED : reply_error_of(err);
+        snprintf(err->param, sizeof err->param, "model");
+        return rc;
+    }
+    job->model = entry.model;
+    memcpy(job->model_name, entry.name, sizeof job->model_name);
+    return 0;
+}
+
+bool api_language_model(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_SYNCED && info->input_kind != RNN_INPUT_DENSE && info->has_head &&
+           info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+}
+
+void api_refuse(struct request *request, const struct rnn_err *err)
+{
+    metrics_count(request->shard->metrics, M_REJECTED_INPUT, 1);
+    reply_failure(request, err);
+}
+
+bool api_model(struct request *request, const char *name, struct model_entry *out)
+{
+    struct rnn_err err = {0};
+    int rc = models_get(request->shard->server->models, name, out, &err);
+
+    if (rc == 0)
+        return true;
+    reply_error(request, rc == RNN_ENOENT && !name[0] ? REPLY_MALFORMED : reply_error_of(&err),
+                "model", "%s", err.text);
+    return false;
+}
+
+/* application/json and application/…+json; text/json; and the type that curl and HTML forms put on
+ * data of which they know nothing. */
+static bool json_type(const char *type)
+{
+    size_t len = strcspn(type, "; \t");
+    static const char *const accepted[] = {"application/json", "text/json", "text/plain",
+                                           "application/x-www-form-urlencoded"};
+
+    for (size_t i = 0; i < sizeof accepted / sizeof accepted[0]; i++) {
+        if (strlen(accepted[i]) == len && strncasecmp(type, accepted[i], len) == 0)
+            return true;
+    }
+    return len > 17 && strncasecmp(type, "application/", 12) == 0 &&
+           strncasecmp(type + len - 5, "+json", 5) == 0;
+}
+
+bool api_accepts(struct request *request)
+{
+    const char *type = http_header(request, "Content-Type");
+    const char *encoding = http_header(request, "Content-Encoding");
+
+    if (encoding && *encoding && strcasecmp(encoding, "identity") != 0) {
+        reply_error(request, REPLY_MEDIA_TYPE, "Content-Encoding",
+                    "Content-Encoding: want none, found '%.40s'", encoding);
+        return false;
+    }
+    if (request->body_len > 0 && type && *type && !json_type(type)) {
+        reply_error(request, REPLY_MEDIA_TYPE, "Content-Type",
+                    "Content-Type: want application/json, found '%.40s'", type);
+        return false;
+    }
+    return true;
+}

@@ -1,0 +1,214 @@
+/* POST /generate: reads the request.  What is computed and answered is in task_generate.c. */
+#include "server/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { MAX_TOKENS_PRESET = 256, LOGPROBS_MAX = 100, BIAS_MAX = 100, PENALTY_MAX = 100 };
+
+static const char *const allowed[] = {API_COMMON_FIELDS,
+                                      "max_tokens",
+                                      "temperature",
+                                      "top_k",
+                                      "top_p",
+                                      "min_p",
+                                      "typical_p",
+                                      "repetition_penalty",
+                                      "presence_penalty",
+                                      "frequency_penalty",
+                                      "logit_bias",
+                                      "stop",
+                                      "seed",
+                                      "n",
+                                      "logprobs",
+                                      "echo",
+                                      "stream",
+                                      NULL};
+static const char *const later[] = {"best_of", "beam_width", "length_penalty", NULL};
+
+static int read_float(const struct cJSON *body, const char *key, double min, double max, float *out,
+                      struct rnn_err *err)
+{
+    double value = (double)*out;
+    int rc = json_read_double(body, "", key, min, max, &value, err);
+
+    *out = (float)value;
+    return rc;
+}
+
+static int read_share(const struct cJSON *body, const char *key, float *out, struct rnn_err *err)
+{
+    double value = (double)*out;
+    int rc = body_share(body, key, &value, err);
+
+    *out = (float)value;
+    return rc;
+}
+
+static int read_penalties(struct rnn_sampling *s, const struct cJSON *body, struct rnn_err *err)
+{
+    int rc = read_float(body, "repetition_penalty", 0, PENALTY_MAX, &s->repetition_penalty, err);
+
+    if (rc == 0 && s->repetition_penalty <= 0)
+        rc = rnn_fail_at(err, RNN_ERANGE, "repetition_penalty", -1,
+                         "repetition_penalty: want more than 0 and at most %d", PENALTY_MAX);
+    if (rc == 0)
+        rc = read_float(body, "presence_penalty", -PENALTY_MAX, PENALTY_MAX, &s->presence_penalty,
+                        err);
+    if (rc == 0)
+        rc = read_float(body, "frequency_penalty", -PENALTY_MAX, PENALTY_MAX, &s->frequency_penalty,
+                        err);
+    return rc;
+}
+
+static int read_sampling(struct rnn_sampling *s, const struct cJSON *body, struct rnn_err *err)
+{
+    int64_t top_k = 0;
+    int rc = read_float(body, "temperature", 0, 100, &s->temperature, err);
+
+    if (rc == 0)
+        rc = json_read_int(body, "", "top_k", 0, INT32_MAX, &top_k, err);
+    if (rc == 0)
+        rc = read_share(body, "top_p", &s->top_p, err);
+    if (rc == 0)
+        rc = read_float(body, "min_p", 0, 1, &s->min_p, err);
+    if (rc == 0)
+        rc = read_share(body, "typical_p", &s->typical_p, err);
+    s->top_k = (uint32_t)top_k;
+    return rc == 0 ? read_penalties(s, body, err) : rc;
+}
+
+/* One member of logit_bias: a number, or false. */
+static int read_bias(struct bias_entry *out, const struct cJSON *json, struct rnn_err *err)
+{
+    if (cJSON_IsFalse(json)) {
+        out->ban = true;
+    } else if (!cJSON_IsNumber(json)) {
+        return rnn_fail_at(err, RNN_ETYPE, "logit_bias", -1,
+                           "logit_bias: '%.40s': want a number, or false to ban the token",
+                           json->string);
+    } else if (json->valuedouble < -BIAS_MAX || json->valuedouble > BIAS_MAX) {
+        return rnn_fail_at(err, RNN_ERANGE, "logit_bias", -1,
+                           "logit_bias: '%.40s': want a number of -%d to %d", json->string,
+                           BIAS_MAX, BIAS_MAX);
+    } else {
+        out->bias = (float)json->valuedouble;
+    }
+    out->key = strdup(json->string);
+    return out->key ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
+
+static int read_biases(struct generate_request *out, const struct cJSON *body, struct rnn_err *err)
+{
+    const struct cJSON *object = json_get(body, "logit_bias"), *member;
+    int rc = 0;
+
+    if (!object)
+        return 0;
+    if (!cJSON_IsObject(object))
+        return rnn_fail_at(err, RNN_ETYPE, "logit_bias", -1,
+                           "logit_bias: want an object of token or id to number");
+    out->bias = calloc((size_t)cJSON_GetArraySize(object) + 1, sizeof *out->bias);
+    if (!out->bias)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    for (member = object->child; member && rc == 0; member = member->next)
+        rc = read_bias(&out->bias[out->n_bias++], member, err);
+    return rc;
+}
+
+static int read_counts(struct generate_request *out, const struct cJSON *body,
+                       const struct config *config, struct rnn_err *err)
+{
+    int64_t max_tokens = MAX_TOKENS_PRESET, seed = -1, n = 1, logprobs = -1;
+    int rc;
+
+    if (max_tokens > config->output_tokens_max)
+        max_tokens = config->output_tokens_max;
+    rc = json_read_int(body, "", "max_tokens", 0, config->output_tokens_max, &max_tokens, err);
+    if (rc == 0)
+        rc = json_read_int(body, "", "seed", 0, JSON_INT_MAX, &seed, err);
+    if (rc == 0)
+        rc = json_read_int(body, "", "n", 1, config->choices_max, &n, err);
+    if (rc == 0)
+        rc = json_read_int(body, "", "logprobs", 0, LOGPROBS_MAX, &logprobs, err);
+    out->max_tokens = (uint64_t)max_tokens;
+    out->has_seed = seed >= 0;
+    out->seed = seed >= 0 ? (uint64_t)seed : 0;
+    out->n = (size_t)n;
+    out->logprobs = (int)logprobs;
+    return rc;
+}
+
+static int check_session(const struct generate_request *request, struct rnn_err *err)
+{
+    if (request->n > 1 && request->common.session[0] && request->common.commit)
+        return rnn_fail_at(err, RNN_EFORMAT, "n", -1,
+                           "n: want 1 with a session that is to be advanced; commit false allows "
+                           "more");
+    return 0;
+}
+
+static int read_fields(struct generate_request *out, const struct cJSON *body,
+                       const struct config *config, struct rnn_err *err)
+{
+    int rc = body_only(body, allowed, later, err);
+
+    if (rc == 0)
+        rc = read_counts(out, body, config, err);
+    if (rc == 0)
+        rc = read_sampling(&out->sampling, body, err);
+    if (rc == 0)
+        rc = read_biases(out, body, err);
+    if (rc == 0)
+        rc = body_strings(body, "stop", (size_t)config->stop_max, &out->stop, &out->n_stop, err);
+    if (rc == 0)
+        rc = json_read_bool(body, "", "echo", &out->echo, err);
+    if (rc == 0)
+        rc = json_read_bool(body, "", "stream", &out->stream, err);
+    if (rc == 0)
+        rc = api_common_read(&out->common, body, config, err);
+    return rc == 0 ? check_session(out, err) : rc;
+}
+
+int generate_read(struct generate_request *out, const char *text, size_t len,
+                  const struct config *config, struct rnn_err *err)
+{
+    struct cJSON *body;
+    int rc = body_parse(&body, text, len, false, config, err);
+
+    *out = (struct generate_request){.sampling = RNN_SAMPLING_DEFAULT};
+    if (rc < 0)
+        return rc;
+    rc = read_fields(out, body, config, err);
+    json_free(body);
+    if (rc < 0)
+        generate_request_free(out);
+    return rc;
+}
+
+void generate_request_free(struct generate_request *request)
+{
+    for (size_t i = 0; i < request->n_bias; i++)
+        free(request->bias[i].key);
+    free(request->bias);
+    body_strings_free(request->stop, request->n_stop);
+    input_list_free(&request->common.inputs);
+    *request = (struct generate_request){0};
+}
+
+void api_generate(struct request *request, const char *arg)
+{
+    struct generate_request what;
+    struct rnn_err err = {0};
+
+    (void)arg;
+    if (!api_accepts(request))
+        return;
+    if (generate_read(&what, request->body, request->body_len, shard_config(request->shard), &err) <
+        0) {
+        api_refuse(request, &err);
+        return;
+    }
+    task_generate(request, &what);
+    generate_request_free(&what);
+}

@@ -1,0 +1,154 @@
+/* GET /models and /models/{name}: what each model is. */
+#include "server/api.h"
+
+#include <stdlib.h>
+
+#include "server/answer.h"
+
+static void put_field(struct buf *out, const char *name, uint64_t value)
+{
+    buf_printf(out, ",\"%s\":", name);
+    buf_u64(out, value);
+}
+
+static void put_text_field(struct buf *out, const char *name, const char *value)
+{
+    buf_printf(out, ",\"%s\":", name);
+    answer_text(out, value);
+}
+
+static void put_id(struct buf *out, const char *name, int64_t id, const char *before)
+{
+    buf_printf(out, "%s\"%s\":", before, name);
+    if (id >= 0)
+        buf_i64(out, id);
+    else
+        buf_puts(out, "null");
+}
+
+static const char *topology_name(enum rnn_topology topology)
+{
+    static const char *const names[] = {[RNN_SYNCED] = "synced",
+                                        [RNN_MANY_TO_ONE] = "many_to_one",
+                                        [RNN_ONE_TO_MANY] = "one_to_many",
+                                        [RNN_SEQ2SEQ] = "seq2seq"};
+
+    return names[topology];
+}
+
+/* What the model is good for, in a client's terms. */
+static const char *task_name(const struct rnn_model_info *info)
+{
+    if (api_language_model(info))
+        return "language_model";
+    if (info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ)
+        return "sequence_to_sequence";
+    if (info->activation == RNN_HEAD_NONE)
+        return "regression";
+    return info->activation == RNN_HEAD_SIGMOID ? "multi_label" : "classification";
+}
+
+static void put_input(struct buf *out, const struct rnn_model_info *info)
+{
+    static const char *const kinds[] = {[RNN_INPUT_DENSE] = "dense",
+                                        [RNN_INPUT_ONEHOT] = "onehot",
+                                        [RNN_INPUT_EMBEDDING] = "embedding"};
+
+    buf_printf(out, ",\"input\":{\"kind\":\"%s\"", kinds[info->input_kind]);
+    put_field(out, "size", info->input_size);
+    if (info->input_kind == RNN_INPUT_EMBEDDING)
+        put_field(out, "dim", info->embedding_dim);
+    buf_putc(out, '}');
+}
+
+static void put_output(struct buf *out, const struct rnn_model_info *info)
+{
+    static const char *const activations[] = {
+        [RNN_HEAD_NONE] = "none", [RNN_HEAD_SOFTMAX] = "softmax", [RNN_HEAD_SIGMOID] = "sigmoid"};
+
+    buf_printf(out, ",\"output\":{\"head\":%s,\"activation\":\"%s\"",
+               info->has_head ? "true" : "false", activations[info->activation]);
+    put_field(out, "size", info->output_size);
+    put_field(out, "hidden_width", info->hidden_width);
+    buf_putc(out, '}');
+    if (!info->labels)
+        return;
+    buf_puts(out, ",\"labels\":[");
+    for (size_t i = 0; i < info->output_size; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        answer_text(out, info->labels[i]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_model(struct buf *out, const struct model_entry *entry)
+{
+    const struct rnn_model_info *info = rnn_model_info(entry->model);
+
+    buf_puts(out, "{\"name\":");
+    answer_text(out, entry->name);
+    put_text_field(out, "task", task_name(info));
+    put_text_field(out, "topology", topology_name(info->topology));
+    put_text_field(out, "cell", info->cell);
+    put_field(out, "layers", info->layers);
+    put_field(out, "hidden_size", info->hidden_size);
+    put_field(out, "proj_size", info->proj_size);
+    buf_printf(out, ",\"bidirectional\":%s", info->bidirectional ? "true" : "false");
+    put_input(out, info);
+    put_output(out, info);
+    put_text_field(out, "tokenizer", info->tokenizer);
+    put_id(out, "unk", info->unk, ",\"special_tokens\":{");
+    put_id(out, "bos", info->bos, ",");
+    put_id(out, "eos", info->eos, ",");
+    buf_putc(out, '}');
+    put_field(out, "parameters", info->parameters);
+    put_field(out, "state_bytes", info->state_bytes);
+    put_field(out, "weight_bytes", info->weight_bytes);
+    put_field(out, "table_bytes", info->table_bytes);
+    put_text_field(out, "dtype", info->dtype);
+    put_text_field(out, "fingerprint", info->fingerprint);
+    buf_puts(out, ",\"load_seconds\":");
+    buf_f64(out, entry->load_seconds);
+    buf_puts(out, ",\"loaded_at\":");
+    answer_time(out, entry->loaded_unix_ms);
+    buf_puts(out, ",\"metrics\":");
+    buf_puts(out, info->metrics_json ? info->metrics_json : "null");
+    buf_putc(out, '}');
+}
+
+void api_model_list(struct request *request, const char *arg)
+{
+    struct model_entry *entries;
+    struct rnn_err err = {0};
+    struct buf body = {0};
+    size_t n;
+
+    (void)arg;
+    if (models_list(request->shard->server->models, &entries, &n, &err) < 0) {
+        reply_failure(request, &err);
+        return;
+    }
+    buf_puts(&body, "{\"models\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_putc(&body, ',');
+        put_model(&body, &entries[i]);
+        rnn_model_unref(entries[i].model);
+    }
+    free(entries);
+    buf_puts(&body, "]}");
+    reply_json(request, 200, &body);
+}
+
+void api_model_get(struct request *request, const char *arg)
+{
+    struct model_entry entry;
+    struct buf body = {0};
+
+    if (!api_model(request, arg, &entry))
+        return;
+    put_model(&body, &entry);
+    rnn_model_unref(entry.model);
+    reply_json(request, 200, &body);
+}

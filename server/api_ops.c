@@ -1,0 +1,78 @@
+/* Operations: life, readiness, metrics, version, the interface's own description. */
+#include "server/api.h"
+
+#include "server/answer.h"
+#include "server/metrics.h"
+
+/* server/openapi.yaml as an array of bytes, made at build time. */
+static const unsigned char openapi[] = {
+#include "server/openapi.inc"
+};
+
+static void reply_status_word(struct request *request, const char *word)
+{
+    struct buf body = {0};
+
+    buf_puts(&body, "{\"status\":");
+    answer_text(&body, word);
+    buf_putc(&body, '}');
+    reply_json(request, 200, &body);
+}
+
+void api_livez(struct request *request, const char *arg)
+{
+    (void)arg;
+    reply_status_word(request, "live");
+}
+
+void api_readyz(struct request *request, const char *arg)
+{
+    const struct server *server = request->shard->server;
+
+    (void)arg;
+    if (atomic_load(&server->draining))
+        reply_error(request, REPLY_DRAINING, NULL, "the server is shutting down");
+    else if (!atomic_load(&server->ready))
+        reply_error(request, REPLY_STARTING, NULL, "the server is starting");
+    else
+        reply_status_word(request, "ready");
+}
+
+void api_metrics(struct request *request, const char *arg)
+{
+    struct buf page = {0};
+
+    (void)arg;
+    metrics_page(&page, request->shard->server);
+    if (page.failed)
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+    else
+        http_reply(request, 200, "text/plain; version=0.0.4; charset=utf-8", &page);
+    buf_free(&page);
+}
+
+void api_version(struct request *request, const char *arg)
+{
+    struct buf body = {0};
+
+    (void)arg;
+    buf_puts(&body, "{\"name\":\"rnnd\",\"version\":\"" RNND_VERSION "\",\"kernels\":");
+    answer_text(&body, rnn_kernels_name());
+    buf_puts(&body, ",\"workers\":");
+    buf_u64(&body, request->shard->server->n_shards);
+    buf_putc(&body, '}');
+    reply_json(request, 200, &body);
+}
+
+void api_openapi(struct request *request, const char *arg)
+{
+    struct buf body = {0};
+
+    (void)arg;
+    buf_put(&body, openapi, sizeof openapi);
+    if (body.failed)
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+    else
+        http_reply(request, 200, "application/yaml", &body);
+    buf_free(&body);
+}

@@ -1,0 +1,237 @@
+/* POST /tokenize and /detokenize: a model's own tokenizer, without a step. */
+#include "server/api.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "server/answer.h"
+
+/* ---- Reading ---- */
+
+static int check_length(size_t n, const char *key, const struct config *config, struct rnn_err *err)
+{
+    if (n <= (size_t)config->input_steps_max)
+        return 0;
+    return rnn_fail_at(err, RNN_ELIMIT, key, -1, "%s: want at most %lld (input_steps_max)", key,
+                       (long long)config->input_steps_max);
+}
+
+static int read_text(struct tokens_request *out, const struct cJSON *body,
+                     const struct config *config, struct rnn_err *err)
+{
+    static const char *const allowed[] = {"model", "input", NULL};
+    int rc = body_only(body, allowed, NULL, err);
+
+    if (rc == 0)
+        rc = body_name(body, "model", out->model, sizeof out->model, err);
+    if (rc == 0)
+        rc = body_text(body, "input", &out->text, err);
+    if (rc == 0 && !out->text)
+        rc = rnn_fail_at(err, RNN_EFORMAT, "input", -1, "input: is missing; want a string");
+    return rc == 0 ? check_length(utf8_length(out->text, strlen(out->text)), "input", config, err)
+                   : rc;
+}
+
+int tokenize_read(struct tokens_request *out, const char *text, size_t len,
+                  const struct config *config, struct rnn_err *err)
+{
+    struct cJSON *body;
+    int rc = body_parse(&body, text, len, false, config, err);
+
+    *out = (struct tokens_request){0};
+    if (rc < 0)
+        return rc;
+    rc = read_text(out, body, config, err);
+    json_free(body);
+    if (rc < 0)
+        tokens_request_free(out);
+    return rc;
+}
+
+static int read_ids(struct tokens_request *out, const struct cJSON *tokens, struct rnn_err *err)
+{
+    const struct cJSON *item;
+    char path[96];
+
+    for (item = tokens->child; item; item = item->next) {
+        double id = item->valuedouble;
+
+        if (!cJSON_IsNumber(item) || id != floor(id)) {
+            snprintf(path, sizeof path, "tokens[%zu]", out->n);
+            return rnn_fail_at(err, RNN_ETYPE, path, -1, "%s: want a token id (a whole number)",
+                               path);
+        }
+        out->tokens[out->n++] = id >= 0 && id < UINT32_MAX ? (uint32_t)id : UINT32_MAX;
+    }
+    return 0;
+}
+
+static int read_tokens(struct tokens_request *out, const struct cJSON *body,
+                       const struct config *config, struct rnn_err *err)
+{
+    static const char *const allowed[] = {"model", "tokens", NULL};
+    const struct cJSON *tokens = json_get(body, "tokens");
+    int rc = body_only(body, allowed, NULL, err);
+
+    if (rc == 0)
+        rc = body_name(body, "model", out->model, sizeof out->model, err);
+    if (rc < 0)
+        return rc;
+    if (!cJSON_IsArray(tokens))
+        return rnn_fail_at(err, RNN_ETYPE, "tokens", -1, "tokens: want an array of token ids");
+    rc = check_length((size_t)cJSON_GetArraySize(tokens), "tokens", config, err);
+    if (rc < 0)
+        return rc;
+    out->tokens = calloc((size_t)cJSON_GetArraySize(tokens) + 1, sizeof *out->tokens);
+    return out->tokens ? read_ids(out, tokens, err) : rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
+
+int detokenize_read(struct tokens_request *out, const char *text, size_t len,
+                    const struct config *config, struct rnn_err *err)
+{
+    struct cJSON *body;
+    int rc = body_parse(&body, text, len, false, config, err);
+
+    *out = (struct tokens_request){0};
+    if (rc < 0)
+        return rc;
+    rc = read_tokens(out, body, config, err);
+    json_free(body);
+    if (rc < 0)
+        tokens_request_free(out);
+    return rc;
+}
+
+void tokens_request_free(struct tokens_request *request)
+{
+    free(request->text);
+    free(request->tokens);
+    *request = (struct tokens_request){0};
+}
+
+/* ---- Answering ---- */
+
+static bool has_tokenizer(struct request *request, const struct model_entry *entry)
+{
+    if (rnn_model_info(entry->model)->tokenizer)
+        return true;
+    reply_error(request, REPLY_NOT_POSSIBLE, "model", "model '%s' has no vocabulary", entry->name);
+    return false;
+}
+
+static void put_ids(struct buf *out, const uint32_t *ids, size_t n)
+{
+    buf_puts(out, ",\"tokens\":[");
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        buf_u64(out, ids[i]);
+    }
+    buf_puts(out, "],\"count\":");
+    buf_u64(out, n);
+}
+
+static void tokenize(struct request *request, const char *text, const struct model_entry *entry)
+{
+    struct rnn_encoder encoder = {0};
+    struct rnn_err err = {.offset = -1};
+    struct buf body = {0};
+    size_t n = 0, len = strlen(text);
+    uint32_t *ids = calloc(len + 1, sizeof *ids);
+
+    if (!ids) {
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+        return;
+    }
+    if (rnn_encode(entry->model, &encoder, text, len, true, ids, &n, &err) < 0) {
+        rnn_err_prefix(&err, "input: ");
+        snprintf(err.param, sizeof err.param, "input");
+        api_refuse(request, &err);
+    } else {
+        buf_puts(&body, "{\"model\":");
+        answer_text(&body, entry->name);
+        put_ids(&body, ids, n);
+        buf_putc(&body, '}');
+        reply_json(request, 200, &body);
+    }
+    free(ids);
+}
+
+void api_tokenize(struct request *request, const char *arg)
+{
+    struct tokens_request what;
+    struct model_entry entry;
+    struct rnn_err err = {0};
+
+    (void)arg;
+    if (!api_accepts(request))
+        return;
+    if (tokenize_read(&what, request->body, request->body_len, shard_config(request->shard), &err) <
+        0) {
+        api_refuse(request, &err);
+        return;
+    }
+    if (api_model(request, what.model, &entry)) {
+        if (has_tokenizer(request, &entry))
+            tokenize(request, what.text, &entry);
+        rnn_model_unref(entry.model);
+    }
+    tokens_request_free(&what);
+}
+
+static void detokenize(struct request *request, const struct tokens_request *what,
+                       const struct model_entry *entry)
+{
+    size_t n_tokens = rnn_model_info(entry->model)->input_size;
+    struct rnn_decoder decoder = {0};
+    struct buf text = {0}, body = {0};
+
+    for (size_t i = 0; i < what->n; i++) {
+        const char *piece = "";
+        char path[32];
+        size_t len;
+
+        if (what->tokens[i] >= n_tokens) {
+            snprintf(path, sizeof path, "tokens[%zu]", i);
+            reply_error(request, REPLY_NOT_POSSIBLE, path,
+                        "%s: this model's token ids are 0 to %zu", path, n_tokens - 1);
+            buf_free(&text);
+            return;
+        }
+        len = rnn_decode(entry->model, &decoder, what->tokens[i], &piece);
+        buf_put(&text, piece, len);
+    }
+    buf_puts(&body, "{\"model\":");
+    answer_text(&body, entry->name);
+    buf_puts(&body, ",\"text\":");
+    buf_json_string(&body, text.data ? text.data : "", text.len);
+    buf_putc(&body, '}');
+    body.failed |= text.failed;
+    buf_free(&text);
+    reply_json(request, 200, &body);
+}
+
+void api_detokenize(struct request *request, const char *arg)
+{
+    struct tokens_request what;
+    struct model_entry entry;
+    struct rnn_err err = {0};
+
+    (void)arg;
+    if (!api_accepts(request))
+        return;
+    if (detokenize_read(&what, request->body, request->body_len, shard_config(request->shard),
+                        &err) < 0) {
+        api_refuse(request, &err);
+        return;
+    }
+    if (api_model(request, what.model, &entry)) {
+        if (has_tokenizer(request, &entry))
+            detokenize(request, &what, &entry);
+        rnn_model_unref(entry.model);
+    }
+    tokens_request_free(&what);
+}

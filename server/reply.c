@@ -1,0 +1,157 @@
+/* Error bodies and the table from error to status: the one place where a fault becomes an answer.
+ *
+ * `type` follows from the status (what kind of fault, for a client that branches coarsely), `code`
+ * from the error itself.  No state; called on the request's own shard. */
+#include "server/reply.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/utf8.h"
+
+static const struct {
+    unsigned status;
+    const char *code;
+} errors[] = {
+#define REPLY_ROW(symbol, status, code) [symbol] = {status, code},
+    REPLY_ERRORS(REPLY_ROW)
+#undef REPLY_ROW
+};
+
+unsigned reply_status(enum reply_error error)
+{
+    return errors[error].status;
+}
+
+const char *reply_code(enum reply_error error)
+{
+    return errors[error].code;
+}
+
+static const char *type_of(unsigned status)
+{
+    switch (status) {
+    case 401:
+    case 403:
+        return "authentication_error";
+    case 404:
+    case 405:
+    case 410:
+        return "not_found_error";
+    case 409:
+        return "conflict_error";
+    case 429:
+        return "rate_limit_error";
+    case 500:
+        return "server_error";
+    case 503:
+    case 504:
+        return "unavailable_error";
+    default:
+        return "invalid_request_error";
+    }
+}
+
+/* A message may have been cut in the middle of a character by a fixed buffer: only what is whole
+ * goes out. */
+static void put_text(struct buf *out, const char *text)
+{
+    size_t good = strlen(text);
+
+    (void)utf8_valid(text, good, &good);
+    buf_json_string(out, text, good);
+}
+
+void reply_error_body(struct buf *out, enum reply_error error, const char *param,
+                      const char *message)
+{
+    buf_puts(out, "{\"error\":{\"message\":");
+    put_text(out, message);
+    buf_puts(out, ",\"type\":\"");
+    buf_puts(out, type_of(reply_status(error)));
+    buf_puts(out, "\",\"param\":");
+    if (param && *param)
+        put_text(out, param);
+    else
+        buf_puts(out, "null");
+    buf_puts(out, ",\"code\":\"");
+    buf_puts(out, reply_code(error));
+    buf_puts(out, "\"}}");
+}
+
+static void send_error(struct request *request, enum reply_error error, const char *param,
+                       const char *message)
+{
+    unsigned status = reply_status(error);
+    struct buf body = {0};
+
+    if (status == 429 || status == 503)
+        http_reply_header(request, "Retry-After", "1");
+    if (status == 401)
+        http_reply_header(request, "WWW-Authenticate", "Bearer realm=\"rnnd\"");
+    reply_error_body(&body, error, param, message);
+    buf_putc(&body, '\n');
+    http_reply(request, status, "application/json", &body);
+    buf_free(&body);
+}
+
+void reply_error(struct request *request, enum reply_error error, const char *param,
+                 const char *format, ...)
+{
+    char message[512];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(message, sizeof message, format, args);
+    va_end(args);
+    send_error(request, error, param, message);
+}
+
+enum reply_error reply_error_of(const struct rnn_err *err)
+{
+    switch (err->code) {
+    case RNN_EFORMAT:
+    case RNN_ETYPE:
+        return REPLY_MALFORMED;
+    case RNN_ERANGE:
+        return REPLY_OUT_OF_RANGE;
+    case REPLY_EINPUT:
+        return REPLY_NOT_POSSIBLE;
+    case RNN_ECHAR:
+        return REPLY_UNKNOWN_CHARACTER;
+    case RNN_ESHAPE:
+        return REPLY_FRAME_WIDTH;
+    case RNN_EUNSUPPORTED:
+        return REPLY_NOT_SUPPORTED;
+    case RNN_ELIMIT:
+        return REPLY_TOO_LARGE;
+    case RNN_ENOENT:
+        return REPLY_NO_MODEL;
+    case RNN_EEXIST:
+        return REPLY_SESSION_EXISTS;
+    case RNN_EBUSY:
+        return REPLY_SESSION_BUSY;
+    case RNN_ENOMEM:
+        return REPLY_NO_MEMORY;
+    default:
+        return REPLY_INTERNAL;
+    }
+}
+
+void reply_failure(struct request *request, const struct rnn_err *err)
+{
+    send_error(request, reply_error_of(err), err->param, err->text);
+}
+
+void reply_json(struct request *request, unsigned status, struct buf *body)
+{
+    buf_putc(body, '\n');
+    if (body->failed) {
+        buf_free(body);
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory while writing the answer");
+        return;
+    }
+    http_reply(request, status, "application/json", body);
+    buf_free(body);
+}

@@ -1,0 +1,672 @@
+/* Generate: feeds each input, then draws token after token and feeds them back.
+ *
+ * A request has n_inputs × n texts, one sequence each: text j of input i is sequence i * n + j.
+ * Text 0 of an input reads the prompt; when it has, all n draw their first token from the same
+ * logits, each with its own stream of random numbers, and the others branch off.  So the prompt is
+ * computed once, and text j is the same whatever n is.
+ *
+ * Every text, streamed or not, goes through the same decoder and stop matcher; a stream writes what
+ * the matcher lets out as an event at once, else it gathers in the text.  A session that is to be
+ * advanced also takes the step of the last token drawn, so that it stands behind it.  On the work
+ * shard. */
+#include "server/api.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "server/answer.h"
+#include "server/metrics.h"
+#include "server/sse.h"
+#include "server/stop.h"
+
+enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
+
+/* One text being written.  Its logprobs, as JSON, stand in its sequence's `out`, where the limit on
+ * answers counts them. */
+struct text {
+    struct rnn_sampler *sampler;
+    struct rnn_decoder decoder;
+    struct stop_match match;
+    struct buf bytes; /* unstreamed: the text; streamed: what the next event carries */
+    uint32_t *tokens; /* [n_tokens] of [cap], drawn */
+    size_t n_tokens, cap;
+    uint64_t last_ns; /* when the last token was drawn */
+    enum text_end end;
+    bool closing; /* the step under way is the last token's own */
+    bool echoed;
+};
+
+struct generate_job {
+    struct job job;
+    struct generate_request what;
+    const struct rnn_model_info *info;
+    struct stop_set stops;
+    struct text *texts; /* [n_sequences] */
+    uint32_t *top;      /* [logprobs + 1] */
+    uint64_t input_steps, output_steps;
+};
+
+static struct generate_job *of(struct job *job)
+{
+    return (struct generate_job *)job; /* its first member */
+}
+
+static size_t input_of(const struct generate_job *g, const struct job_sequence *sequence)
+{
+    return sequence->index / g->what.n;
+}
+
+static bool leads(const struct generate_job *g, const struct job_sequence *sequence)
+{
+    return sequence->index % g->what.n == 0;
+}
+
+static int no_memory(struct rnn_err *err)
+{
+    return rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
+
+/* ---- Preparing ---- */
+
+/* Keys are entries of the vocabulary, or else ids in decimal digits. */
+static int64_t bias_token(const struct rnn_model *model, const char *key)
+{
+    int64_t id = rnn_token_id(model, key, strlen(key));
+    char *end;
+    unsigned long number;
+
+    if (id >= 0 || key[0] < '0' || key[0] > '9')
+        return id;
+    number = strtoul(key, &end, 10);
+    return *end == '\0' && number < rnn_model_info(model)->input_size ? (int64_t)number : -1;
+}
+
+static int resolve_bias(const struct generate_job *g, struct rnn_logit_bias *out,
+                        struct rnn_err *err)
+{
+    for (size_t i = 0; i < g->what.n_bias; i++) {
+        const struct bias_entry *entry = &g->what.bias[i];
+        int64_t id = bias_token(g->job.model, entry->key);
+
+        if (id < 0)
+            return rnn_fail_at(err, REPLY_EINPUT, "logit_bias", -1,
+                               "logit_bias: this model has no token '%.40s'", entry->key);
+        out[i] = (struct rnn_logit_bias){(uint32_t)id, entry->ban, entry->bias};
+    }
+    return 0;
+}
+
+static int prepare_text(struct generate_job *g, struct text *text,
+                        const struct rnn_sampling *sampling, struct rnn_err *err)
+{
+    if (!stop_match_init(&text->match, &g->stops))
+        return no_memory(err);
+    return rnn_sampler_new(&text->sampler, g->info->output_size, sampling, err);
+}
+
+static int prepare_texts(struct generate_job *g, struct rnn_err *err)
+{
+    struct rnn_sampling sampling = g->what.sampling;
+    struct rnn_logit_bias *bias = calloc(g->what.n_bias + 1, sizeof *bias);
+    int rc;
+
+    g->texts = calloc(g->job.n_sequences, sizeof *g->texts);
+    g->top = calloc((size_t)(g->what.logprobs + 2), sizeof *g->top);
+    if (!bias || !g->texts || !g->top ||
+        !stop_set_init(&g->stops, (const char *const *)g->what.stop, g->what.n_stop)) {
+        free(bias);
+        return no_memory(err);
+    }
+    rc = resolve_bias(g, bias, err);
+    sampling.bias = bias;
+    sampling.n_bias = g->what.n_bias;
+    for (size_t i = 0; rc == 0 && i < g->job.n_sequences; i++)
+        rc = prepare_text(g, &g->texts[i], &sampling, err);
+    free(bias);
+    return rc;
+}
+
+static int prepare_inputs(struct generate_job *g, struct rnn_err *err)
+{
+    struct input_list *inputs = &g->what.common.inputs;
+
+    for (size_t i = 0; i < inputs->n; i++) {
+        struct job_sequence *leader = &g->job.sequences[i * g->what.n];
+        int rc = input_resolve(inputs, i, g->job.model, err);
+
+        if (rc < 0)
+            return rc;
+        leader->tokens = inputs->items[i].tokens;
+        leader->n_steps = inputs->items[i].n;
+        g->input_steps += inputs->items[i].n;
+    }
+    return 0;
+}
+
+static int prepare(struct job *job, struct rnn_err *err)
+{
+    struct generate_job *g = of(job);
+    size_t n;
+    int rc;
+
+    g->info = rnn_model_info(job->model);
+    if (!api_language_model(g->info))
+        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
+                           "model: only a model that predicts its own next token can generate");
+    if (g->what.n_stop > 0 && !g->info->tokenizer)
+        return rnn_fail_at(err, RNN_EUNSUPPORTED, "stop", -1,
+                           "stop: this model has no vocabulary, so it writes no text");
+    if (!checked_mul(g->what.common.inputs.n, g->what.n, &n))
+        return no_memory(err);
+    rc = job_sequences(job, n, err);
+    if (rc == 0)
+        rc = prepare_inputs(g, err);
+    if (rc == 0)
+        rc = prepare_texts(g, err);
+    return rc;
+}
+
+/* ---- Writing ---- */
+
+/* Where an event of text `index` begins: {"index":…[,"input":…] */
+static void event_begin(struct generate_job *g, size_t index)
+{
+    struct buf *out = &g->job.out;
+
+    sse_begin(out, "token");
+    buf_puts(out, "{\"index\":");
+    buf_u64(out, index % g->what.n);
+    if (g->what.common.inputs.batch) {
+        buf_puts(out, ",\"input\":");
+        buf_u64(out, index / g->what.n);
+    }
+    buf_puts(out, ",\"text\":");
+}
+
+static void event_end(struct generate_job *g)
+{
+    buf_putc(&g->job.out, '}');
+    sse_end(&g->job.out);
+}
+
+static void put_text(const struct generate_job *g, struct buf *out, const struct text *text)
+{
+    if (g->info->tokenizer)
+        buf_json_string(out, text->bytes.data ? text->bytes.data : "", text->bytes.len);
+    else
+        buf_puts(out, "null");
+}
+
+/* An event with text that no token brought: an echo, or what was held back at the end. */
+static void bare_event(struct generate_job *g, size_t index)
+{
+    event_begin(g, index);
+    put_text(g, &g->job.out, &g->texts[index]);
+    buf_puts(&g->job.out, ",\"token\":null");
+    event_end(g);
+    buf_clear(&g->texts[index].bytes);
+}
+
+/* "logprob":…[,"top":[…]] of one token; logits NULL: it was not predicted. */
+static void put_logprob(struct generate_job *g, struct buf *out, const float *logits,
+                        uint32_t token)
+{
+    size_t n = g->info->output_size, n_top;
+    double sum;
+
+    if (!logits) {
+        buf_puts(out, "\"logprob\":null,\"top\":[]");
+        return;
+    }
+    sum = rnn_log_sum_exp(logits, n);
+    buf_puts(out, "\"logprob\":");
+    buf_f32(out, (float)((double)logits[token] - sum));
+    buf_puts(out, ",\"top\":[");
+    n_top = rnn_top(logits, n, (size_t)g->what.logprobs, g->top);
+    for (size_t i = 0; i < n_top; i++) {
+        buf_puts(out, i ? ",{" : "{");
+        answer_token(out, g->job.model, g->top[i]);
+        buf_puts(out, ",\"logprob\":");
+        buf_f32(out, (float)((double)logits[g->top[i]] - sum));
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
+/* One entry of the choice's `logprobs`. */
+static void note_logprob(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                         uint32_t token)
+{
+    struct buf *out = &sequence->out;
+
+    if (g->what.logprobs < 0)
+        return;
+    buf_puts(out, out->len ? ",{" : "{");
+    answer_token(out, g->job.model, token);
+    buf_putc(out, ',');
+    put_logprob(g, out, logits, token);
+    buf_putc(out, '}');
+}
+
+/* The prompt's own text goes in front, past the stop matcher. */
+static void echo(struct generate_job *g, size_t index)
+{
+    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
+    struct text *text = &g->texts[index];
+    struct rnn_decoder decoder = {0};
+
+    if (text->echoed || !g->what.echo)
+        return;
+    text->echoed = true;
+    for (size_t i = 0; g->info->tokenizer && i < input->n; i++) {
+        const char *piece = "";
+        size_t len = rnn_decode(g->job.model, &decoder, input->tokens[i], &piece);
+
+        buf_put(&text->bytes, piece, len);
+    }
+    if (g->job.stream && input->n > 0)
+        bare_event(g, index);
+}
+
+/* ---- Drawing ---- */
+
+static bool keep_token(struct text *text, uint32_t token)
+{
+    if (text->n_tokens == text->cap) {
+        size_t cap = text->cap ? 2 * text->cap : 64;
+        uint32_t *grown = realloc(text->tokens, cap * sizeof *grown);
+
+        if (!grown)
+            return false;
+        text->tokens = grown;
+        text->cap = cap;
+    }
+    text->tokens[text->n_tokens++] = token;
+    return true;
+}
+
+static void measure(struct generate_job *g, struct text *text)
+{
+    struct metrics *metrics = g->job.work->metrics;
+    uint64_t now_ns = g->job.work->now_ns;
+    uint64_t since_ns = text->n_tokens == 1 ? g->job.received_ns : text->last_ns;
+    double seconds = now_ns > since_ns ? (double)(now_ns - since_ns) / 1e9 : 0;
+
+    metrics_observe(metrics, text->n_tokens == 1 ? H_FIRST_TOKEN : H_INTER_TOKEN, seconds);
+    metrics_count(metrics, M_TOKENS_GENERATED, 1);
+    text->last_ns = now_ns;
+}
+
+/* What the token adds to the text, and whether the text ends with it. */
+static void add_token(struct generate_job *g, struct text *text, uint32_t token)
+{
+    const char *piece = "";
+    size_t len = 0;
+
+    if (g->info->eos >= 0 && token == (uint32_t)g->info->eos)
+        text->end = TEXT_STOP;
+    if (g->info->tokenizer)
+        len = rnn_decode(g->job.model, &text->decoder, token, &piece);
+    if (stop_match_feed(&text->match, piece, len, &text->bytes))
+        text->end = TEXT_STOP;
+    if (text->end == TEXT_RUNNING && text->n_tokens == g->what.max_tokens)
+        text->end = TEXT_LENGTH;
+    if (text->end != TEXT_RUNNING && text->match.found < 0)
+        stop_match_flush(&text->match, &text->bytes);
+}
+
+static void write_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                        uint32_t token)
+{
+    struct text *text = &g->texts[sequence->index];
+    struct buf *out = &g->job.out;
+
+    event_begin(g, sequence->index);
+    put_text(g, out, text);
+    buf_clear(&text->bytes);
+    buf_puts(out, ",\"token\":");
+    buf_u64(out, token);
+    if (g->what.logprobs >= 0) {
+        buf_putc(out, ',');
+        put_logprob(g, out, logits, token);
+    }
+    event_end(g);
+}
+
+/* Draws the next token of a text and fills in the step that feeds it; false where the job has
+ * failed. */
+static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                 struct rnn_rng *rng)
+{
+    struct text *text = &g->texts[sequence->index];
+    uint32_t token;
+
+    echo(g, sequence->index);
+    if (rnn_sample(text->sampler, logits, rng, &token) < 0) {
+        job_fail(&g->job, REPLY_NOT_POSSIBLE, "logit_bias", "logit_bias: every token is banned");
+        return false;
+    }
+    rnn_sampler_observe(text->sampler, token, true);
+    if (!keep_token(text, token)) {
+        job_fail(&g->job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
+        return false;
+    }
+    g->output_steps++;
+    g->job.partial = true;
+    measure(g, text);
+    add_token(g, text, token);
+    note_logprob(g, sequence, logits, token);
+    if (g->job.stream)
+        write_event(g, sequence, logits, token);
+    sequence->step.input = RNN_ROW_TOKEN;
+    sequence->step.token = token;
+    sequence->step.reading = false;
+    sequence->step.want_hidden = false;
+    sequence->step.want_logits = text->end == TEXT_RUNNING;
+    return true;
+}
+
+/* ---- Stepping ---- */
+
+static bool commits(const struct job *job)
+{
+    return job->session_id[0] && job->commit;
+}
+
+/* After a draw: on with it, one last step for the session's sake, or out. */
+static enum sequence_next proceed(struct generate_job *g, struct job_sequence *sequence)
+{
+    struct text *text = &g->texts[sequence->index];
+
+    if (text->end == TEXT_RUNNING)
+        return SEQUENCE_READY;
+    text->closing = true;
+    return commits(&g->job) ? SEQUENCE_READY : SEQUENCE_DONE;
+}
+
+/* The leader has read its prompt: the first token of each text of this input. */
+static enum sequence_next draw_first(struct generate_job *g, struct job_sequence *leader,
+                                     const float *logits)
+{
+    const struct rnn_rng start = leader->step.state->rng;
+
+    if (!draw(g, leader, logits, &leader->step.state->rng))
+        return SEQUENCE_DONE;
+    for (size_t j = 1; j < g->what.n; j++) {
+        struct job_sequence *sequence = leader + j;
+        struct rnn_rng rng = start;
+
+        rng.stream += (uint32_t)j;
+        if (!draw(g, sequence, logits, &rng))
+            return SEQUENCE_DONE;
+        if (proceed(g, sequence) == SEQUENCE_READY)
+            job_branch(sequence, leader, &rng);
+        else
+            job_close(sequence);
+    }
+    return proceed(g, leader);
+}
+
+static void observe_prompt(struct generate_job *g, const struct job_sequence *leader)
+{
+    if (g->what.sampling.repetition_penalty == 1)
+        return; /* nothing else looks at the prompt */
+    for (size_t j = 0; j < g->what.n; j++) {
+        for (size_t i = 0; i < leader->n_steps; i++)
+            rnn_sampler_observe(g->texts[leader->index + j].sampler, leader->tokens[i], false);
+    }
+}
+
+/* The prompt's tokens have their place in `logprobs` where it is echoed. */
+static bool scores_prompt(const struct generate_job *g)
+{
+    return g->what.echo && g->what.logprobs >= 0;
+}
+
+static void note_prompt_token(struct generate_job *g, struct job_sequence *leader,
+                              const float *logits)
+{
+    for (size_t j = 0; scores_prompt(g) && j < g->what.n; j++)
+        note_logprob(g, leader + j, logits, leader->tokens[leader->n_fed]);
+}
+
+static enum sequence_next feed(struct generate_job *g, struct job_sequence *leader)
+{
+    (void)job_feed(leader);
+    leader->step.want_logits = job_fed(leader) ? g->what.max_tokens > 0 : scores_prompt(g);
+    leader->step.want_hidden = false;
+    return SEQUENCE_READY;
+}
+
+/* max_tokens 0: the prompt was all. */
+static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
+{
+    g->texts[sequence->index].end = TEXT_LENGTH;
+    echo(g, sequence->index);
+    return SEQUENCE_DONE;
+}
+
+static enum sequence_next first(struct job *job, struct job_sequence *sequence)
+{
+    struct generate_job *g = of(job);
+
+    if (!leads(g, sequence))
+        return SEQUENCE_PAUSED;
+    sequence->step.state->rng.stream -= (uint32_t)sequence->index; /* each input draws alike */
+    observe_prompt(g, sequence);
+    if (sequence->n_steps > 0 && (sequence->step.state->position == 0 || !scores_prompt(g))) {
+        note_prompt_token(g, sequence, NULL);
+        return feed(g, sequence);
+    }
+    sequence->step.input = RNN_ROW_READ;
+    sequence->step.want_logits = true;
+    sequence->step.reading = sequence->n_steps > 0;
+    return SEQUENCE_READY;
+}
+
+static enum sequence_next close_all(struct generate_job *g, struct job_sequence *leader)
+{
+    for (size_t j = 1; j < g->what.n; j++) {
+        (void)end_at_once(g, leader + j);
+        job_close(leader + j);
+    }
+    return end_at_once(g, leader);
+}
+
+static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
+                                  const float *hidden)
+{
+    struct generate_job *g = of(job);
+    struct text *text = &g->texts[sequence->index];
+
+    (void)hidden;
+    if (job->end != JOB_RUNNING || text->closing)
+        return SEQUENCE_DONE;
+    if (sequence->step.reading && sequence->n_fed > 0)
+        metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
+    if (leads(g, sequence) && !job_fed(sequence)) {
+        note_prompt_token(g, sequence, logits);
+        return feed(g, sequence);
+    }
+    if (g->what.max_tokens == 0)
+        return close_all(g, sequence);
+    if (text->n_tokens == 0)
+        return draw_first(g, sequence, logits);
+    return draw(g, sequence, logits, &sequence->step.state->rng) ? proceed(g, sequence)
+                                                                 : SEQUENCE_DONE;
+}
+
+/* ---- The answer ---- */
+
+static const char *end_name(enum text_end end)
+{
+    return end == TEXT_STOP ? "stop" : end == TEXT_LENGTH ? "length" : "deadline";
+}
+
+/* The prompt's ids stand before the drawn ones where it is echoed. */
+static void put_tokens(const struct generate_job *g, struct buf *out, size_t index)
+{
+    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
+    const struct text *text = &g->texts[index];
+    size_t n_echo = g->what.echo ? input->n : 0;
+
+    buf_puts(out, "\"tokens\":[");
+    for (size_t i = 0; i < n_echo + text->n_tokens; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        buf_u64(out, i < n_echo ? input->tokens[i] : text->tokens[i - n_echo]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_choice(struct generate_job *g, struct buf *out, size_t index)
+{
+    const struct text *text = &g->texts[index];
+
+    buf_puts(out, "{\"index\":");
+    buf_u64(out, index % g->what.n);
+    if (!g->job.stream) {
+        buf_puts(out, ",\"text\":");
+        put_text(g, out, text);
+    }
+    buf_putc(out, ',');
+    put_tokens(g, out, index);
+    buf_puts(out, ",\"finish_reason\":\"");
+    buf_puts(out, end_name(text->end));
+    buf_putc(out, '"');
+    if (text->match.found >= 0) {
+        buf_puts(out, ",\"stop\":");
+        answer_text(out, g->stops.strings[text->match.found].text);
+    }
+    if (g->what.logprobs >= 0) {
+        buf_puts(out, ",\"logprobs\":[");
+        buf_put(out, g->job.sequences[index].out.data, g->job.sequences[index].out.len);
+        buf_putc(out, ']');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_choices(struct generate_job *g, struct buf *out, size_t input)
+{
+    buf_puts(out, "\"choices\":[");
+    for (size_t j = 0; j < g->what.n; j++) {
+        if (j > 0)
+            buf_putc(out, ',');
+        put_choice(g, out, input * g->what.n + j);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_result(struct generate_job *g, struct buf *out, size_t input)
+{
+    uint64_t drawn = 0;
+
+    for (size_t j = 0; j < g->what.n; j++)
+        drawn += g->texts[input * g->what.n + j].n_tokens;
+    buf_puts(out, input ? ",{" : "{");
+    put_choices(g, out, input);
+    buf_puts(out, ",\"usage\":{\"input_steps\":");
+    buf_u64(out, g->what.common.inputs.items[input].n);
+    buf_puts(out, ",\"output_steps\":");
+    buf_u64(out, drawn);
+    buf_puts(out, "}}");
+}
+
+/* The deadline has passed: what was held back is part of the text now. */
+static void end_texts(struct generate_job *g)
+{
+    for (size_t i = 0; i < g->job.n_sequences; i++) {
+        struct text *text = &g->texts[i];
+
+        if (text->end != TEXT_RUNNING)
+            continue;
+        text->end = TEXT_DEADLINE;
+        stop_match_flush(&text->match, &text->bytes);
+        if (g->job.stream && text->bytes.len > 0)
+            bare_event(g, i);
+    }
+}
+
+static bool any_failed(const struct generate_job *g)
+{
+    for (size_t i = 0; i < g->job.n_sequences; i++) {
+        if (g->texts[i].bytes.failed || g->job.sequences[i].out.failed)
+            return true;
+    }
+    return false;
+}
+
+static void finish(struct job *job, enum job_end end)
+{
+    struct generate_job *g = of(job);
+    struct buf *out = &job->out;
+
+    (void)end;
+    end_texts(g);
+    if (any_failed(g)) {
+        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
+        return;
+    }
+    if (job->stream)
+        sse_begin(out, "done");
+    answer_open(out, job);
+    buf_putc(out, ',');
+    if (g->what.common.inputs.batch) {
+        buf_puts(out, "\"results\":[");
+        for (size_t i = 0; i < g->what.common.inputs.n; i++)
+            put_result(g, out, i);
+        buf_putc(out, ']');
+    } else {
+        put_choices(g, out, 0);
+    }
+    buf_puts(out, ",\"seed\":");
+    buf_u64(out, job->seed);
+    answer_close(out, job, g->input_steps, (int64_t)g->output_steps);
+    if (job->stream)
+        sse_end(out);
+}
+
+static void free_job(struct job *job)
+{
+    struct generate_job *g = of(job);
+
+    for (size_t i = 0; g->texts && i < g->what.common.inputs.n * g->what.n; i++) {
+        rnn_sampler_free(g->texts[i].sampler);
+        stop_match_free(&g->texts[i].match);
+        buf_free(&g->texts[i].bytes);
+        free(g->texts[i].tokens);
+    }
+    free(g->texts);
+    free(g->top);
+    stop_set_free(&g->stops);
+    generate_request_free(&g->what);
+    free(g);
+}
+
+static const struct job_ops ops = {
+    .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
+
+void task_generate(struct request *request, struct generate_request *what)
+{
+    struct generate_job *g = calloc(1, sizeof *g);
+    enum reply_error error = REPLY_NO_MEMORY;
+    struct rnn_err err = {0};
+
+    if (!g) {
+        reply_error(request, error, NULL, "out of memory");
+        return;
+    }
+    if (job_init(&g->job, &ops, request, &err) < 0 ||
+        api_common_apply(&what->common, &g->job, request, &error, &err) < 0) {
+        reply_error(request, error, err.param, "%s", err.text);
+        job_drop(&g->job);
+        return;
+    }
+    g->what = *what;
+    *what = (struct generate_request){0};
+    g->job.stream = g->what.stream;
+    g->job.has_seed = g->what.has_seed;
+    g->job.seed = g->what.seed;
+    job_submit(&g->job);
+}

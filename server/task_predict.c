@@ -1,0 +1,320 @@
+/* Predict: feeds each input to the end and writes what comes out at the steps that were asked for.
+ *
+ * A sequence writes its outputs as JSON into its own buffer while it steps; finish puts them
+ * together.  The size of the answer is bounded before the first step.  On the work shard. */
+#include "server/api.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/checked.h"
+#include "server/answer.h"
+#include "server/metrics.h"
+
+struct predict_job {
+    struct job job;
+    struct predict_request what;
+    bool all; /* every step is reported */
+    const struct rnn_model_info *info;
+    uint32_t n_top;
+    float *probabilities; /* [output_size], of the step being written */
+    uint32_t *top;        /* [n_top] */
+    uint64_t input_steps;
+};
+
+static struct predict_job *of(struct job *job)
+{
+    return (struct predict_job *)job; /* its first member */
+}
+
+/* ---- Preparing ---- */
+
+/* A tagger or a forecaster that answers every step is asked for every step; a language model is
+ * asked what comes next. */
+static bool reports_all(const struct predict_job *p)
+{
+    if (p->what.steps != PREDICT_STEPS_MODEL)
+        return p->what.steps == PREDICT_STEPS_ALL;
+    return p->info->topology == RNN_SYNCED && !api_language_model(p->info);
+}
+
+/* Without labels and vocabulary an entry of `top` is short; with them it carries their text. */
+static size_t longest_name(const struct rnn_model *model, const struct rnn_model_info *info)
+{
+    size_t longest = 0;
+
+    for (size_t i = 0; i < info->output_size; i++) {
+        size_t len = 0;
+
+        if (info->labels)
+            len = strlen(info->labels[i]);
+        else
+            (void)rnn_token_text(model, (uint32_t)i, &len);
+        if (len > longest)
+            longest = len;
+    }
+    return longest;
+}
+
+/* The most bytes that one step's output can take; SIZE_MAX where that overflows. */
+static size_t output_bytes(const struct predict_job *p, const struct rnn_model *model)
+{
+    const struct rnn_model_info *info = p->info;
+    size_t floats = 0, name = p->n_top ? longest_name(model, info) : 0, top, bytes;
+
+    if (p->what.returns & PREDICT_LOGITS)
+        floats += info->output_size;
+    if (p->what.returns & PREDICT_PROBABILITIES)
+        floats += info->output_size;
+    if (p->what.returns & PREDICT_HIDDEN)
+        floats += info->hidden_width;
+    if (info->activation == RNN_HEAD_NONE)
+        floats += info->output_size;
+    /* a byte of a name may be written as six (a control character's \u00XX) */
+    if (!checked_mul(p->n_top, ANSWER_TOKEN_BYTES + 6 * name, &top) ||
+        !checked_mul(floats, ANSWER_FLOAT_BYTES, &bytes) || !checked_add(bytes, top, &bytes) ||
+        !checked_add(bytes, 128, &bytes))
+        return SIZE_MAX;
+    return bytes;
+}
+
+static int check_size(const struct predict_job *p, const struct job *job, struct rnn_err *err)
+{
+    uint64_t max = shard_config(job->work)->answer_max_bytes;
+    uint64_t n_outputs = p->all ? p->input_steps : job->n_sequences;
+    size_t each = output_bytes(p, job->model), total;
+    const char *field = p->all ? "steps" : p->what.returns ? "return" : "top_k";
+
+    if (checked_mul(each, n_outputs, &total) && total <= max)
+        return 0;
+    return rnn_fail_at(err, RNN_ELIMIT, field, -1,
+                       "%s: an answer with %llu outputs would pass the limit of %llu bytes "
+                       "(answer_max_bytes)",
+                       field, (unsigned long long)n_outputs, (unsigned long long)max);
+}
+
+static int prepare_outputs(struct predict_job *p, struct job *job, struct rnn_err *err)
+{
+    size_t n = p->info->output_size;
+
+    p->n_top = p->what.top_k;
+    if (p->info->activation == RNN_HEAD_SIGMOID || p->n_top > n)
+        p->n_top = (uint32_t)n; /* independent labels are all listed */
+    if (p->info->activation == RNN_HEAD_NONE)
+        p->n_top = 0;
+    p->probabilities = calloc(n, sizeof *p->probabilities);
+    p->top = calloc((size_t)p->n_top + 1, sizeof *p->top);
+    if (!p->probabilities || !p->top)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    return check_size(p, job, err);
+}
+
+static int prepare(struct job *job, struct rnn_err *err)
+{
+    struct predict_job *p = of(job);
+    struct input_list *inputs = &p->what.common.inputs;
+    int rc;
+
+    p->info = rnn_model_info(job->model);
+    p->all = reports_all(p);
+    if (p->what.steps == PREDICT_STEPS_ALL && p->info->topology != RNN_SYNCED)
+        return rnn_fail_at(err, REPLY_EINPUT, "steps", -1,
+                           "steps: this model has an output at its last step only");
+    rc = job_sequences(job, inputs->n, err);
+    for (size_t i = 0; rc == 0 && i < inputs->n; i++) {
+        rc = input_resolve(inputs, i, job->model, err);
+        job->sequences[i].tokens = inputs->items[i].tokens;
+        job->sequences[i].frames = inputs->items[i].frames;
+        job->sequences[i].n_steps = inputs->items[i].n;
+        p->input_steps += inputs->items[i].n;
+    }
+    return rc == 0 ? prepare_outputs(p, job, err) : rc;
+}
+
+/* ---- Writing an output ---- */
+
+static double log_sigmoid(double z)
+{
+    return z >= 0 ? -log1p(exp(-z)) : z - log1p(exp(z));
+}
+
+static void write_entry(const struct predict_job *p, struct buf *out, uint32_t id, double logprob)
+{
+    buf_putc(out, '{');
+    if (p->info->labels) {
+        buf_puts(out, "\"label\":");
+        answer_text(out, p->info->labels[id]);
+        buf_puts(out, ",\"id\":");
+        buf_u64(out, id);
+    } else {
+        answer_token(out, p->job.model, id);
+    }
+    buf_puts(out, ",\"probability\":");
+    buf_f32(out, p->probabilities[id]);
+    buf_puts(out, ",\"logprob\":");
+    buf_f32(out, (float)logprob);
+    buf_putc(out, '}');
+}
+
+static void write_top(const struct predict_job *p, struct buf *out, const float *logits)
+{
+    bool sigmoid = p->info->activation == RNN_HEAD_SIGMOID;
+    size_t n = rnn_top(logits, p->info->output_size, p->n_top, p->top);
+    double sum = sigmoid ? 0 : rnn_log_sum_exp(logits, p->info->output_size);
+
+    buf_puts(out, ",\"top\":[");
+    for (size_t i = 0; i < n; i++) {
+        double z = (double)logits[p->top[i]];
+
+        if (i > 0)
+            buf_putc(out, ',');
+        write_entry(p, out, p->top[i], sigmoid ? log_sigmoid(z) : z - sum);
+    }
+    buf_putc(out, ']');
+}
+
+static void write_array(struct buf *out, const char *name, const float *values, size_t n)
+{
+    buf_puts(out, name);
+    buf_f32_array(out, values, n);
+}
+
+static void write_output(struct predict_job *p, struct job_sequence *sequence, const float *logits,
+                         const float *hidden)
+{
+    struct buf *out = &sequence->out;
+    size_t n = p->info->output_size;
+
+    if (out->len > 0)
+        buf_putc(out, ',');
+    buf_puts(out, "{\"step\":");
+    if (sequence->n_steps > 0)
+        buf_u64(out, sequence->n_fed - 1);
+    else
+        buf_puts(out, "null");
+    rnn_activate(p->job.model, logits, p->probabilities);
+    if (p->info->activation == RNN_HEAD_NONE)
+        write_array(out, ",\"values\":", logits, n);
+    else
+        write_top(p, out, logits);
+    if (p->what.returns & PREDICT_LOGITS)
+        write_array(out, ",\"logits\":", logits, n);
+    if (p->what.returns & PREDICT_PROBABILITIES)
+        write_array(out, ",\"probabilities\":", p->probabilities, n);
+    if (p->what.returns & PREDICT_HIDDEN)
+        write_array(out, ",\"hidden\":", hidden, p->info->hidden_width);
+    buf_putc(out, '}');
+}
+
+/* ---- Stepping ---- */
+
+static enum sequence_next feed(struct predict_job *p, struct job_sequence *sequence)
+{
+    struct sequence *step = &sequence->step;
+
+    if (!job_feed(sequence))
+        return SEQUENCE_DONE;
+    step->want_logits = p->all || job_fed(sequence);
+    step->want_hidden = step->want_logits && (p->what.returns & PREDICT_HIDDEN);
+    return SEQUENCE_READY;
+}
+
+static enum sequence_next first(struct job *job, struct job_sequence *sequence)
+{
+    struct predict_job *p = of(job);
+
+    if (sequence->n_steps > 0)
+        return feed(p, sequence);
+    sequence->step.input = RNN_ROW_READ;
+    sequence->step.want_logits = true;
+    sequence->step.want_hidden = p->what.returns & PREDICT_HIDDEN;
+    return SEQUENCE_READY;
+}
+
+static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
+                                  const float *hidden)
+{
+    struct predict_job *p = of(job);
+
+    if (job->end != JOB_RUNNING)
+        return SEQUENCE_DONE;
+    if (sequence->n_steps > 0)
+        metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
+    if (sequence->step.want_logits)
+        write_output(p, sequence, logits, hidden);
+    if (sequence->out.failed)
+        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
+    return feed(p, sequence);
+}
+
+/* ---- The answer ---- */
+
+static void put_outputs(struct buf *out, struct job_sequence *sequence)
+{
+    buf_puts(out, "\"outputs\":[");
+    buf_put(out, sequence->out.data, sequence->out.len);
+    buf_putc(out, ']');
+    buf_free(&sequence->out);
+}
+
+static void put_result(struct buf *out, struct job_sequence *sequence)
+{
+    buf_puts(out, sequence->index ? ",{" : "{");
+    put_outputs(out, sequence);
+    buf_puts(out, ",\"usage\":{\"input_steps\":");
+    buf_u64(out, sequence->n_steps);
+    buf_puts(out, "}}");
+}
+
+static void finish(struct job *job, enum job_end end)
+{
+    struct predict_job *p = of(job);
+
+    (void)end; /* never partial: the deadline is an error */
+    answer_open(&job->out, job);
+    buf_putc(&job->out, ',');
+    if (p->what.common.inputs.batch) {
+        buf_puts(&job->out, "\"results\":[");
+        for (size_t i = 0; i < job->n_sequences; i++)
+            put_result(&job->out, &job->sequences[i]);
+        buf_putc(&job->out, ']');
+    } else {
+        put_outputs(&job->out, &job->sequences[0]);
+    }
+    answer_close(&job->out, job, p->input_steps, -1);
+}
+
+static void free_job(struct job *job)
+{
+    struct predict_job *p = of(job);
+
+    predict_request_free(&p->what);
+    free(p->probabilities);
+    free(p->top);
+    free(p);
+}
+
+static const struct job_ops ops = {
+    .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
+
+void task_predict(struct request *request, struct predict_request *what)
+{
+    struct predict_job *p = calloc(1, sizeof *p);
+    enum reply_error error = REPLY_NO_MEMORY;
+    struct rnn_err err = {0};
+
+    if (!p) {
+        reply_error(request, error, NULL, "out of memory");
+        return;
+    }
+    if (job_init(&p->job, &ops, request, &err) < 0 ||
+        api_common_apply(&what->common, &p->job, request, &error, &err) < 0) {
+        reply_error(request, error, err.param, "%s", err.text);
+        job_drop(&p->job);
+        return;
+    }
+    p->what = *what;
+    *what = (struct predict_request){0};
+    job_submit(&p->job);
+}
