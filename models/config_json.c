@@ -487,7 +487,7 @@ static int read_preamble(const struct cJSON *json, struct model_config *config, 
     return rc;
 }
 
-int config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err)
+int model_config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err)
 {
     struct model_config config = {.spec = {.unk = -1, .bos = -1, .eos = -1}};
     int rc;
@@ -508,7 +508,7 @@ int config_parse(struct model_config *out, const char *text, size_t len, struct 
     return 0;
 }
 
-void config_free(struct model_config *config)
+void model_config_free(struct model_config *config)
 {
     json_free(config->json);
     config->json = NULL;

@@ -21,12 +21,12 @@ struct model_config {
     struct cJSON *json;
 };
 
-/* Reads the text; the caller ends *out with config_free().  err->param is the path of the key that
+/* Reads the text; the caller ends *out with model_config_free().  err->param is the path of the key that
  * is missing (RNN_EFORMAT), unknown (RNN_EFORMAT), of a wrong type (RNN_ETYPE), out of its bounds
  * (RNN_ERANGE), of an unknown value (RNN_EUNSUPPORTED) or contradicts another (RNN_ESHAPE).  On
  * failure *out is untouched. */
-int config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err);
-void config_free(struct model_config *config);
+int model_config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err);
+void model_config_free(struct model_config *config);
 
 /* Whether a tensor of that name belongs to the model: one of its stacks' embedding, rnn or head, or
  * its bridge.  A checkpoint may hold others; they are nobody's business. */

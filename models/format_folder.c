@@ -106,7 +106,7 @@ static int load_config(struct model_config *config, const char *folder, struct r
 
     if (rc < 0)
         return rc;
-    rc = config_parse(config, text, len, err);
+    rc = model_config_parse(config, text, len, err);
     free(text);
     if (rc < 0)
         rnn_err_prefix(err, "config.json: ");
@@ -311,7 +311,7 @@ static int open_source(struct rnn_source **out, const char *path, struct rnn_err
     source = calloc(1, sizeof *source);
     rc = source ? fill_source(source, &config, path, err)
                 : rnn_fail(err, RNN_ENOMEM, "out of memory");
-    config_free(&config);
+    model_config_free(&config);
     if (rc < 0) {
         close_source(source);
         return rc;

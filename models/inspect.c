@@ -120,13 +120,12 @@ static void inspect_tensors(struct inspection *inspection, const char *path, con
 
 static void print_stack(FILE *out, const struct rnn_stack_spec *stack)
 {
-    static const char *const inputs[] = {"frames of", "one-hot ids, ", "embedded ids, "};
+    static const char *const inputs[] = {"numbers in a frame", "one-hot ids", "embedded ids"};
     static const char *const activations[] = {"no activation", "softmax", "sigmoid"};
     const struct rnn_layer_spec *layer = &stack->layers[0];
     const struct rnn_head_spec *head = &stack->head;
 
-    fprintf(out, "  %s", stack->prefix);
-    fprintf(out, "input: %s %zu", inputs[stack->input_kind], stack->input_size);
+    fprintf(out, "  %sinput: %zu %s", stack->prefix, stack->input_size, inputs[stack->input_kind]);
     if (stack->embedding_dim)
         fprintf(out, " as vectors of %zu", stack->embedding_dim);
     fprintf(out, "\n  %slayers: %zu of %s, %zu units", stack->prefix, stack->n_layers,
@@ -151,7 +150,7 @@ static bool inspect_config(struct inspection *inspection, const char *path,
     int rc = file_load(&text, &len, path, TEXT_MAX_BYTES, &err);
 
     if (rc == 0) {
-        rc = config_parse(config, text, len, &err);
+        rc = model_config_parse(config, text, len, &err);
         free(text);
     }
     if (rc < 0) {
@@ -197,7 +196,7 @@ static void inspect_vocab(struct inspection *inspection, const char *path,
         return;
     }
     print_vocab(inspection->out, &vocab);
-    if (spec && spec->n_stacks == 1 && vocab_check(&vocab, spec, &err) < 0)
+    if (spec && vocab_check(&vocab, spec, &err) < 0)
         note_fault(inspection, "vocab.json", &err);
     vocab_free(&vocab);
 }
@@ -212,18 +211,18 @@ static int inspect_folder(struct inspection *inspection)
         char *path;
 
         if (asprintf(&path, "%s/%s", inspection->path, files[i]) < 0) {
-            config_free(&config);
+            model_config_free(&config);
             return rnn_fail(&inspection->first, RNN_ENOMEM, "out of memory");
         }
         if (i == 0 && inspect_config(inspection, path, &config))
             spec = &config.spec;
-        else if (i == 1)
+        else if (i == 1 && !(spec && spec->n_stacks > 1)) /* those have two vocabularies */
             inspect_vocab(inspection, path, spec);
         else if (i == 2)
             inspect_tensors(inspection, path, files[i], spec);
         free(path);
     }
-    config_free(&config);
+    model_config_free(&config);
     return inspection->first.code;
 }
 
