@@ -1142,11 +1142,12 @@ int main(void)
           pipelined_requests_are_answered_in_order, an_unsafe_request_id_is_replaced,
           a_target_in_absolute_form_is_taken, http_1_0_is_answered_and_closed,
           head_gets_the_headers_alone, head_of_a_stream_ends_its_handler);
-    GROUP(
-        "headers", serve, ambiguous_framing_is_refused_and_closed, headers_over_their_limit_are_431,
-        headers_under_their_limit_pass, a_body_announced_too_large_is_refused_before_it_comes,
-        an_expectation_is_refused_without_the_body_or_met,
-        a_refused_upload_is_answered_while_it_is_still_coming, keys_are_asked_for_before_the_body);
+    GROUP("headers", serve, another_major_version_is_505, ambiguous_framing_is_refused_and_closed,
+          headers_over_their_limit_are_431, headers_under_their_limit_pass,
+          a_body_announced_too_large_is_refused_before_it_comes,
+          an_expectation_is_refused_without_the_body_or_met,
+          a_refused_upload_is_answered_while_it_is_still_coming,
+          keys_are_asked_for_before_the_body);
     GROUP("leaving", serve, a_client_that_leaves_is_noticed_in_every_phase,
           a_client_that_leaves_in_mid_request_is_forgotten, half_closed_sockets_do_not_stay,
           a_handler_without_a_hook_may_answer_into_the_void);
