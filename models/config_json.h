@@ -21,10 +21,10 @@ struct model_config {
     struct cJSON *json;
 };
 
-/* Reads the text; the caller ends *out with model_config_free().  err->param is the path of the key that
- * is missing (RNN_EFORMAT), unknown (RNN_EFORMAT), of a wrong type (RNN_ETYPE), out of its bounds
- * (RNN_ERANGE), of an unknown value (RNN_EUNSUPPORTED) or contradicts another (RNN_ESHAPE).  On
- * failure *out is untouched. */
+/* Reads the text; the caller ends *out with model_config_free().  err->param is the path of the key
+ * that is missing (RNN_EFORMAT), unknown (RNN_EFORMAT), of a wrong type (RNN_ETYPE), out of its
+ * bounds (RNN_ERANGE), of an unknown value (RNN_EUNSUPPORTED) or contradicts another (RNN_ESHAPE).
+ * On failure *out is untouched. */
 int model_config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err);
 void model_config_free(struct model_config *config);
 

@@ -1,0 +1,280 @@
+/* config.json: good files of every topology become the right spec, and every wrong key, type, bound
+ * and contradiction is refused under its own path. */
+#include "models/config_json.h"
+
+#include "base/json.h"
+#include "core/cell.h"
+#include "folder.h"
+
+#define TOP         "\"schema\":\"rnnd-ref-1\","
+#define DENSE       "\"input\":{\"kind\":\"dense\",\"size\":3}"
+#define EMBED       "\"input\":{\"kind\":\"embedding\",\"size\":5,\"dim\":4}"
+#define RNN         "\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":2}"
+#define LSTM        "\"rnn\":{\"cell\":\"lstm\",\"hidden_size\":6,\"num_layers\":3,\"proj_size\":4}"
+#define HEAD        "\"head\":{\"size\":5,\"activation\":\"softmax\"}"
+#define SYNCED(...) "{" TOP "\"topology\":\"synced\"," __VA_ARGS__ "}"
+
+static int parse(const char *text, struct model_config *config, struct rnn_err *err)
+{
+    return model_config_parse(config, text, strlen(text), err);
+}
+
+START_TEST(a_synced_stack_is_read)
+{
+    const char *text = SYNCED(
+        EMBED "," LSTM
+              ",\"head\":{\"size\":5,\"bias\":false,\"tied\":true,\"activation\":\"softmax\"},"
+              "\"dtype\":\"BF16\",\"name\":\"x\",\"tensors\":{\"a\":[1]}");
+    struct model_config config;
+    const struct rnn_stack_spec *stack = &config.spec.stacks[0];
+
+    ck_assert_int_eq(parse(text, &config, NULL), 0);
+    ck_assert_int_eq(config.spec.topology, RNN_SYNCED);
+    ck_assert_uint_eq(config.spec.n_stacks, 1);
+    ck_assert(config.has_dtype && config.spec.dtype == RNN_BF16);
+    ck_assert_ptr_nonnull(config.tensors);
+    ck_assert_str_eq(stack->prefix, "");
+    ck_assert_int_eq(stack->input_kind, RNN_INPUT_EMBEDDING);
+    ck_assert_uint_eq(stack->input_size, 5);
+    ck_assert_uint_eq(stack->embedding_dim, 4);
+    ck_assert_uint_eq(stack->n_layers, 3);
+    for (int k = 0; k < 3; k++) {
+        ck_assert_str_eq(stack->layers[k].cell->name, "lstm");
+        ck_assert_uint_eq(stack->layers[k].hidden, 6);
+        ck_assert_uint_eq(stack->layers[k].proj, 4);
+        ck_assert_uint_eq(stack->layers[k].input_width, 4);
+        ck_assert_uint_eq(stack->layers[k].directions, 1);
+        ck_assert(stack->layers[k].bias);
+    }
+    ck_assert(stack->head.present && stack->head.tied && !stack->head.bias);
+    ck_assert_int_eq(stack->head.activation, RNN_HEAD_SOFTMAX);
+    ck_assert(config.spec.bos == -1 && config.spec.eos == -1 && config.spec.unk == -1);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(what_is_left_out_has_its_natural_meaning)
+{
+    struct model_config config;
+    const struct rnn_stack_spec *stack = &config.spec.stacks[0];
+
+    ck_assert_int_eq(parse(SYNCED(DENSE "," RNN ",\"head\":null"), &config, NULL), 0);
+    ck_assert(!config.has_dtype && !config.tensors && !stack->head.present);
+    ck_assert(stack->layers[0].bias && stack->layers[0].directions == 1);
+    ck_assert_uint_eq(stack->layers[0].input_width, 3);
+    ck_assert_uint_eq(stack->layers[1].input_width, 4);
+    model_config_free(&config);
+    ck_assert_int_eq(parse(SYNCED(DENSE "," RNN "," HEAD), &config, NULL), 0);
+    ck_assert(stack->head.bias && !stack->head.tied);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(all_topologies_are_known)
+{
+    static const char *const texts[] = {
+        "{" TOP "\"topology\":\"many_to_one\",\"pool\":\"final\"," EMBED ","
+        "\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":2,\"bidirectional\":true}," HEAD
+        "}",
+        "{" TOP "\"topology\":\"one_to_many\",\"features\":6,\"bridge\":\"tanh\",\"bos\":0,"
+        "\"eos\":1," EMBED "," RNN "," HEAD "}",
+        "{" TOP "\"topology\":\"seq2seq\",\"bos\":2,\"eos\":3,\"source_eos\":1,\"max_len\":20,"
+        "\"state_transfer\":\"copy\",\"encoder\":{\"topology\":\"synced\"," DENSE "," RNN "},"
+        "\"decoder\":{" EMBED "," RNN "," HEAD "}}"};
+    struct model_config config;
+
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(parse(texts[i], &config, NULL), 0);
+        ck_assert_int_eq(config.spec.topology, (enum rnn_topology)(i + 1));
+        ck_assert_uint_eq(config.features, i == 1 ? 6 : 0);
+        model_config_free(&config);
+    }
+    ck_assert_int_eq(parse(texts[2], &config, NULL), 0);
+    ck_assert_uint_eq(config.spec.n_stacks, 2);
+    ck_assert_str_eq(config.spec.stacks[0].prefix, "decoder.");
+    ck_assert_str_eq(config.spec.stacks[1].prefix, "encoder.");
+    ck_assert_int_eq(config.spec.bos, 2);
+    ck_assert_int_eq(config.spec.eos, 3);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(both_directions_double_the_width)
+{
+    struct model_config config;
+
+    ck_assert_int_eq(parse(SYNCED(DENSE ",\"rnn\":{\"cell\":\"rnn_relu\",\"hidden_size\":4,"
+                                        "\"num_layers\":2,\"bidirectional\":true,\"bias\":false}"),
+                           &config, NULL),
+                     0);
+    ck_assert_uint_eq(config.spec.stacks[0].layers[1].input_width, 8);
+    ck_assert_uint_eq(rnn_layer_width(&config.spec.stacks[0].layers[1]), 8);
+    ck_assert(!config.spec.stacks[0].layers[1].bias);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(faults_are_refused_under_their_path)
+{
+    static const struct {
+        const char *text;
+        int code;
+        const char *param;
+    } bad[] = {
+        {"[]", RNN_ETYPE, ""},
+        {"{", RNN_EFORMAT, ""},
+        {"{}", RNN_EFORMAT, "schema"},
+        {"{\"schema\":\"rnnd-ref-2\"}", RNN_EUNSUPPORTED, "schema"},
+        {"{\"schema\":1}", RNN_ETYPE, "schema"},
+        {"{" TOP "\"topology\":\"ring\"}", RNN_EUNSUPPORTED, "topology"},
+        {"{" TOP "\"x\":1}", RNN_EFORMAT, "topology"},
+        {SYNCED(DENSE "," RNN ",\"x\":1"), RNN_EFORMAT, "x"},
+        {SYNCED(DENSE "," RNN ",\"pool\":\"final\""), RNN_EFORMAT, "pool"},
+        {SYNCED(DENSE "," RNN ",\"name\":1"), RNN_ETYPE, "name"},
+        {SYNCED(DENSE "," RNN ",\"dtype\":\"I8\""), RNN_EUNSUPPORTED, "dtype"},
+        {SYNCED(DENSE "," RNN ",\"tensors\":[]"), RNN_ETYPE, "tensors"},
+        {SYNCED(DENSE "," RNN ",\"bos\":1"), RNN_ESHAPE, "bos"},
+        {SYNCED(EMBED "," RNN ",\"eos\":5"), RNN_ERANGE, "eos"},
+        {SYNCED(RNN), RNN_EFORMAT, "input"},
+        {SYNCED(DENSE), RNN_EFORMAT, "rnn"},
+        {SYNCED("\"input\":3," RNN), RNN_ETYPE, "input"},
+        {SYNCED("\"input\":{\"size\":3}," RNN), RNN_EFORMAT, "input.kind"},
+        {SYNCED("\"input\":{\"kind\":\"image\",\"size\":3}," RNN), RNN_EUNSUPPORTED, "input.kind"},
+        {SYNCED("\"input\":{\"kind\":\"dense\"}," RNN), RNN_EFORMAT, "input.size"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":0}," RNN), RNN_ERANGE, "input.size"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":1e9}," RNN), RNN_ERANGE, "input.size"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":\"3\"}," RNN), RNN_ETYPE, "input.size"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":3,\"dim\":2}," RNN), RNN_ESHAPE,
+         "input.dim"},
+        {SYNCED("\"input\":{\"kind\":\"embedding\",\"size\":3}," RNN), RNN_EFORMAT, "input.dim"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":3,\"y\":2}," RNN), RNN_EFORMAT, "input.y"},
+        {SYNCED(DENSE ",\"rnn\":{\"hidden_size\":4,\"num_layers\":1}"), RNN_EFORMAT, "rnn.cell"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"elman\",\"hidden_size\":4,\"num_layers\":1}"),
+         RNN_EUNSUPPORTED, "rnn.cell"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"num_layers\":1}"), RNN_EFORMAT,
+         "rnn.hidden_size"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":65537,\"num_layers\":1}"),
+         RNN_ERANGE, "rnn.hidden_size"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":-1,\"num_layers\":1}"),
+         RNN_ERANGE, "rnn.hidden_size"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":65}"),
+         RNN_ERANGE, "rnn.num_layers"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1.5}"),
+         RNN_ETYPE, "rnn.num_layers"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1,\"bias\":1}"),
+         RNN_ETYPE, "rnn.bias"},
+        {SYNCED(DENSE
+                ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1,\"proj_size\":2}"),
+         RNN_ESHAPE, "rnn.proj_size"},
+        {SYNCED(DENSE ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1,\"drop\":0}"),
+         RNN_EFORMAT, "rnn.drop"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"activation\":\"none\"}"), RNN_EFORMAT, "head.size"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":2}"), RNN_EFORMAT, "head.activation"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":2,\"activation\":\"relu\"}"), RNN_EUNSUPPORTED,
+         "head.activation"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":2,\"activation\":\"none\",\"tied\":true}"),
+         RNN_ESHAPE, "head.tied"},
+        {SYNCED(EMBED "," RNN ",\"head\":{\"size\":4,\"activation\":\"none\",\"tied\":true}"),
+         RNN_ESHAPE, "head.tied"},
+        {SYNCED("\"input\":{\"kind\":\"embedding\",\"size\":5,\"dim\":3}," RNN
+                ",\"head\":{\"size\":5,\"activation\":\"none\",\"tied\":true}"),
+         RNN_ESHAPE, "head.tied"},
+        {SYNCED(DENSE "," RNN ",\"head\":true"), RNN_ETYPE, "head"},
+        {"{" TOP "\"topology\":\"many_to_one\",\"pool\":\"mean\"," DENSE "," RNN "," HEAD "}",
+         RNN_EUNSUPPORTED, "pool"},
+        {"{" TOP "\"topology\":\"one_to_many\",\"bridge\":\"tanh\"," EMBED "," RNN "," HEAD "}",
+         RNN_EFORMAT, "features"},
+        {"{" TOP "\"topology\":\"one_to_many\",\"features\":2,\"bridge\":\"tanh\"," EMBED "," RNN
+         "," HEAD "}",
+         RNN_EFORMAT, "bos"},
+        {"{" TOP "\"topology\":\"one_to_many\",\"features\":2,\"bridge\":\"tanh\"," DENSE "," RNN
+         "," HEAD "}",
+         RNN_ESHAPE, "input.kind"},
+        {"{" TOP "\"topology\":\"seq2seq\"," DENSE "}", RNN_EFORMAT, "input"},
+        {"{" TOP "\"topology\":\"seq2seq\"}", RNN_EFORMAT, "encoder"},
+        {"{" TOP "\"topology\":\"seq2seq\",\"encoder\":{" DENSE "," RNN "}}", RNN_EFORMAT,
+         "decoder"},
+        {"{" TOP "\"topology\":\"seq2seq\",\"encoder\":{" DENSE "," RNN "," HEAD "}}", RNN_EFORMAT,
+         "encoder.head"},
+        {"{" TOP "\"topology\":\"seq2seq\",\"encoder\":{" DENSE ",\"rnn\":{\"cell\":\"gru\","
+         "\"hidden_size\":0,\"num_layers\":1}}}",
+         RNN_ERANGE, "encoder.rnn.hidden_size"},
+        {"{" TOP "\"topology\":\"seq2seq\",\"state_transfer\":\"copy\",\"bos\":0,\"eos\":1,"
+         "\"encoder\":{" DENSE "," LSTM "},\"decoder\":{" EMBED "," RNN "," HEAD "}}",
+         RNN_ESHAPE, "decoder.rnn.cell"}};
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct model_config config;
+        struct rnn_err err = {0};
+        int rc = parse(bad[i].text, &config, &err);
+
+        if (rc == 0)
+            ck_abort_msg("taken: %s", bad[i].text);
+        if (rc != bad[i].code || strcmp(err.param, bad[i].param) != 0)
+            ck_abort_msg("%s: %s at '%s' (%s), want %s at '%s'", bad[i].text, rnn_error_name(rc),
+                         err.param, err.text, rnn_error_name(bad[i].code), bad[i].param);
+        ck_assert_str_ne(err.text, "");
+    }
+}
+END_TEST
+
+START_TEST(own_tensors_are_told_from_others)
+{
+    struct model_config config;
+
+    ck_assert_int_eq(parse(SYNCED(DENSE "," RNN), &config, NULL), 0);
+    ck_assert(config_owns_tensor(&config.spec, "rnn.weight_ih_l0"));
+    ck_assert(config_owns_tensor(&config.spec, "rnn.weight_ih_l9"));
+    ck_assert(config_owns_tensor(&config.spec, "head.bias"));
+    ck_assert(config_owns_tensor(&config.spec, "embedding.weight"));
+    ck_assert(!config_owns_tensor(&config.spec, "decoder.head.bias"));
+    ck_assert(!config_owns_tensor(&config.spec, "optimizer.rnn.step"));
+    ck_assert(!config_owns_tensor(&config.spec, "bridge.weight"));
+    model_config_free(&config);
+}
+END_TEST
+
+static int shape_check(const char *wanted, size_t rank, const size_t *shape)
+{
+    struct cJSON *json = NULL;
+    int rc;
+
+    ck_assert_int_eq(json_parse(&json, wanted, strlen(wanted), 3, NULL), 0);
+    rc = config_check_shape(json->child, rank, shape, NULL);
+    json_free(json);
+    return rc;
+}
+
+START_TEST(listed_shapes_are_compared)
+{
+    const size_t shape[] = {3, 4};
+    char text[16];
+
+    ck_assert_int_eq(shape_check("{\"w\":[3,4]}", 2, shape), 0);
+    ck_assert_int_eq(shape_check("{\"w\":[]}", 0, shape), 0);
+    ck_assert_int_eq(shape_check("{\"w\":[4,3]}", 2, shape), RNN_ESHAPE);
+    ck_assert_int_eq(shape_check("{\"w\":[3]}", 2, shape), RNN_ESHAPE);
+    ck_assert_int_eq(shape_check("{\"w\":[3,4,1]}", 2, shape), RNN_ESHAPE);
+    ck_assert_int_eq(shape_check("{\"w\":[3,4.5]}", 2, shape), RNN_ESHAPE);
+    ck_assert_int_eq(shape_check("{\"w\":[3,\"4\"]}", 2, shape), RNN_ETYPE);
+    ck_assert_int_eq(shape_check("{\"w\":12}", 2, shape), RNN_ETYPE);
+    config_shape_text(text, sizeof text, 2, shape);
+    ck_assert_str_eq(text, "3x4");
+    config_shape_text(text, sizeof text, 0, shape);
+    ck_assert_str_eq(text, "()");
+}
+END_TEST
+
+int main(void)
+{
+    const TTest *tests[] = {a_synced_stack_is_read,
+                            what_is_left_out_has_its_natural_meaning,
+                            all_topologies_are_known,
+                            both_directions_double_the_width,
+                            faults_are_refused_under_their_path,
+                            own_tensors_are_told_from_others,
+                            listed_shapes_are_compared,
+                            NULL};
+
+    return run_tests("models/config_json", tests);
+}
