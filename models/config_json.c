@@ -522,7 +522,7 @@ static bool begins_with(const char *text, const char *beginning)
     return strncmp(text, beginning, strlen(beginning)) == 0;
 }
 
-bool config_owns_tensor(const struct rnn_spec *spec, const char *name)
+bool model_config_owns_tensor(const struct rnn_spec *spec, const char *name)
 {
     static const char *const parts[] = {"embedding.", "rnn.", "head.", NULL};
 
@@ -540,7 +540,7 @@ bool config_owns_tensor(const struct rnn_spec *spec, const char *name)
     return false;
 }
 
-void config_shape_text(char *text, size_t size, size_t rank, const size_t *shape)
+void model_config_shape_text(char *text, size_t size, size_t rank, const size_t *shape)
 {
     size_t used = 0;
 
@@ -549,8 +549,8 @@ void config_shape_text(char *text, size_t size, size_t rank, const size_t *shape
         used += (size_t)snprintf(text + used, size - used, "%s%zu", i ? "x" : "", shape[i]);
 }
 
-int config_check_shape(const struct cJSON *wanted, size_t rank, const size_t *shape,
-                       struct rnn_err *err)
+int model_config_check_shape(const struct cJSON *wanted, size_t rank, const size_t *shape,
+                             struct rnn_err *err)
 {
     char found[80], want[80] = "";
     size_t n = 0, used = 0;
@@ -570,7 +570,7 @@ int config_check_shape(const struct cJSON *wanted, size_t rank, const size_t *sh
     }
     if (same && n == rank)
         return 0;
-    config_shape_text(found, sizeof found, rank, shape);
+    model_config_shape_text(found, sizeof found, rank, shape);
     return rnn_fail_at(err, RNN_ESHAPE, wanted->string, -1,
                        "tensors.%.64s: config.json says %s, model.safetensors has %s",
                        wanted->string, n ? want : "()", found);

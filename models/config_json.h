@@ -30,13 +30,13 @@ void model_config_free(struct model_config *config);
 
 /* Whether a tensor of that name belongs to the model: one of its stacks' embedding, rnn or head, or
  * its bridge.  A checkpoint may hold others; they are nobody's business. */
-bool config_owns_tensor(const struct rnn_spec *spec, const char *name);
+bool model_config_owns_tensor(const struct rnn_spec *spec, const char *name);
 
 /* Compares one entry of `tensors` with what the file holds; RNN_ESHAPE, RNN_ETYPE. */
-int config_check_shape(const struct cJSON *wanted, size_t rank, const size_t *shape,
-                       struct rnn_err *err);
+int model_config_check_shape(const struct cJSON *wanted, size_t rank, const size_t *shape,
+                             struct rnn_err *err);
 
 /* "512x64"; "()" for rank 0.  Cut where `size` is too small. */
-void config_shape_text(char *text, size_t size, size_t rank, const size_t *shape);
+void model_config_shape_text(char *text, size_t size, size_t rank, const size_t *shape);
 
 #endif

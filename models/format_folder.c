@@ -224,7 +224,7 @@ static int collect_tensors(struct rnn_source *source, const struct model_config 
         const struct safetensors_entry *entry = safetensors_at(source->file, i);
         int rc;
 
-        if (!config_owns_tensor(&config->spec, entry->name))
+        if (!model_config_owns_tensor(&config->spec, entry->name))
             continue;
         rc = check_tensor(entry, config, err);
         if (rc < 0)
@@ -251,7 +251,7 @@ static int check_list(const struct rnn_source *source, const struct model_config
             return rnn_fail_at(err, RNN_ESHAPE, wanted->string, -1,
                                "config.json: tensors.%.80s: not in model.safetensors",
                                wanted->string);
-        rc = config_check_shape(wanted, entry->rank, entry->shape, err);
+        rc = model_config_check_shape(wanted, entry->rank, entry->shape, err);
         if (rc < 0) {
             rnn_err_prefix(err, "config.json: ");
             return rc;
@@ -350,7 +350,7 @@ static bool tensor(const struct rnn_source *source, const char *name, struct rnn
 {
     const struct safetensors_entry *entry;
 
-    if (!config_owns_tensor(&source->spec, name))
+    if (!model_config_owns_tensor(&source->spec, name))
         return false;
     entry = safetensors_find(source->file, name);
     if (entry)

@@ -75,11 +75,11 @@ static void print_tensors(FILE *out, const struct safetensors *file, const struc
         const struct safetensors_entry *entry = safetensors_at(file, i);
         char shape[96];
 
-        config_shape_text(shape, sizeof shape, entry->rank, entry->shape);
+        model_config_shape_text(shape, sizeof shape, entry->rank, entry->shape);
         fprintf(out, "  %-5s %-14s ", entry->dtype, shape);
         print_name(out, entry->name);
         if (spec)
-            fputs(config_owns_tensor(spec, entry->name) ? "" : "  (not used)", out);
+            fputs(model_config_owns_tensor(spec, entry->name) ? "" : "  (not used)", out);
         fputc('\n', out);
         total += elements_of(entry);
         bytes += entry->bytes;

@@ -24,7 +24,7 @@ int replay_init(struct replay *replay, struct rnn_model *model, struct rnn_err *
     int rc;
 
     *replay = (struct replay){.model = model, .info = info, .err = err};
-    for (int kind = 0; kind < REPLAY_KINDS; kind++)
+    for (enum replay_kind kind = 0; kind < REPLAY_KINDS; kind++)
         replay->tally[kind].atol = atol_default;
     replay->state = calloc(1, info->state_bytes);
     replay->logits = calloc(info->output_size, sizeof(float));

@@ -216,7 +216,7 @@ static int read_tolerances(struct replay *replay, const struct cJSON *golden)
 {
     const struct cJSON *atol = json_get(golden, "suggested_atol");
 
-    for (int kind = 0; kind < REPLAY_KINDS; kind++) {
+    for (enum replay_kind kind = 0; kind < REPLAY_KINDS; kind++) {
         int rc = json_read_double(atol, "suggested_atol", replay_kind_name(kind), 0, 1,
                                   &replay->tally[kind].atol, replay->err);
 

@@ -50,7 +50,7 @@ static size_t report_tally(FILE *report, const struct replay *replay)
 {
     size_t n_off = 0;
 
-    for (int kind = 0; kind < REPLAY_KINDS; kind++) {
+    for (enum replay_kind kind = 0; kind < REPLAY_KINDS; kind++) {
         const struct replay_tally *tally = &replay->tally[kind];
 
         n_off += tally->n_off;

@@ -223,13 +223,13 @@ START_TEST(own_tensors_are_told_from_others)
     struct model_config config;
 
     ck_assert_int_eq(parse(SYNCED(DENSE "," RNN), &config, NULL), 0);
-    ck_assert(config_owns_tensor(&config.spec, "rnn.weight_ih_l0"));
-    ck_assert(config_owns_tensor(&config.spec, "rnn.weight_ih_l9"));
-    ck_assert(config_owns_tensor(&config.spec, "head.bias"));
-    ck_assert(config_owns_tensor(&config.spec, "embedding.weight"));
-    ck_assert(!config_owns_tensor(&config.spec, "decoder.head.bias"));
-    ck_assert(!config_owns_tensor(&config.spec, "optimizer.rnn.step"));
-    ck_assert(!config_owns_tensor(&config.spec, "bridge.weight"));
+    ck_assert(model_config_owns_tensor(&config.spec, "rnn.weight_ih_l0"));
+    ck_assert(model_config_owns_tensor(&config.spec, "rnn.weight_ih_l9"));
+    ck_assert(model_config_owns_tensor(&config.spec, "head.bias"));
+    ck_assert(model_config_owns_tensor(&config.spec, "embedding.weight"));
+    ck_assert(!model_config_owns_tensor(&config.spec, "decoder.head.bias"));
+    ck_assert(!model_config_owns_tensor(&config.spec, "optimizer.rnn.step"));
+    ck_assert(!model_config_owns_tensor(&config.spec, "bridge.weight"));
     model_config_free(&config);
 }
 END_TEST
@@ -240,7 +240,7 @@ static int shape_check(const char *wanted, size_t rank, const size_t *shape)
     int rc;
 
     ck_assert_int_eq(json_parse(&json, wanted, strlen(wanted), 3, NULL), 0);
-    rc = config_check_shape(json->child, rank, shape, NULL);
+    rc = model_config_check_shape(json->child, rank, shape, NULL);
     json_free(json);
     return rc;
 }
@@ -258,9 +258,9 @@ START_TEST(listed_shapes_are_compared)
     ck_assert_int_eq(shape_check("{\"w\":[3,4.5]}", 2, shape), RNN_ESHAPE);
     ck_assert_int_eq(shape_check("{\"w\":[3,\"4\"]}", 2, shape), RNN_ETYPE);
     ck_assert_int_eq(shape_check("{\"w\":12}", 2, shape), RNN_ETYPE);
-    config_shape_text(text, sizeof text, 2, shape);
+    model_config_shape_text(text, sizeof text, 2, shape);
     ck_assert_str_eq(text, "3x4");
-    config_shape_text(text, sizeof text, 0, shape);
+    model_config_shape_text(text, sizeof text, 0, shape);
     ck_assert_str_eq(text, "()");
 }
 END_TEST

@@ -123,8 +123,8 @@ START_TEST(letters_are_replayed)
         "\"all_steps\":{\"text\":\"ab\",\"logits\":[[0.5,0],[0.5,1]]}}"};
     static const char *const wrong[] = {
         "{\"runs\":[{\"kind\":\"greedy\",\"prompt_ids\":[1],\"generated_ids\":[0]}]}",
-        "{\"runs\":[{\"kind\":\"greedy\",\"prompt_ids\":[1],\"generated_ids\":[1],"
-        "\"generated_text\":\"a\"}]}",
+        ("{\"runs\":[{\"kind\":\"greedy\",\"prompt_ids\":[1],\"generated_ids\":[1],"
+         "\"generated_text\":\"a\"}]}"),
         "{\"runs\":[{\"kind\":\"batch\",\"input_ids\":[[0,1]],\"texts\":[\"aba\"]}]}",
         "{\"prompts\":[{\"text\":\"ab\",\"argmax_each_step\":[1,1]}]}",
         "{\"greedy\":[{\"prompt\":\"b\",\"ids\":[1],\"text\":\"a\"}]}",
