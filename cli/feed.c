@@ -10,6 +10,7 @@
 #include "base/buf.h"
 #include "base/checked.h"
 #include "base/json.h"
+#include "cli/signals.h"
 
 char *feed_slurp(FILE *in, const char *name, size_t *len)
 {
@@ -17,10 +18,13 @@ char *feed_slurp(FILE *in, const char *name, size_t *len)
     char block[65536], *text;
     size_t n;
 
-    while ((n = fread(block, 1, sizeof block, in)) > 0)
+    do {
+        n = fread(block, 1, sizeof block, in);
         buf_put(&buf, block, n);
+    } while (n == sizeof block);
     if (ferror(in)) {
-        cli_fail("%s: %s", name, strerror(errno));
+        if (!signals_arrived())
+            cli_fail("%s: %s", name, strerror(errno));
         buf_free(&buf);
         return NULL;
     }

@@ -103,11 +103,10 @@ static bool draw(struct generate *g, struct rnn_sampler *sampler, const char **r
 {
     struct rnn_decoder decoder = {0};
     bool written = true;
+    uint32_t token = 0;
 
     *reason = "length";
     for (int64_t i = 0; i < g->max_tokens && written && !signals_arrived(); i++) {
-        uint32_t token;
-
         if (i > 0)
             engine_token(&g->engine, token, true);
         /* nothing is banned here, so there is always something to draw */
