@@ -52,11 +52,6 @@ static struct generate_job *of(struct job *job)
     return (struct generate_job *)job; /* its first member */
 }
 
-static size_t input_of(const struct generate_job *g, const struct job_sequence *sequence)
-{
-    return sequence->index / g->what.n;
-}
-
 static bool leads(const struct generate_job *g, const struct job_sequence *sequence)
 {
     return sequence->index % g->what.n == 0;
