@@ -220,11 +220,12 @@ static const char *reason_phrase(unsigned status)
     }
 }
 
-void connection_refuse_raw(struct connection *c, const char *request_id, enum reply_error error,
-                           const char *message)
+size_t connection_refuse_raw(struct connection *c, const char *request_id, enum reply_error error,
+                             const char *message)
 {
     unsigned status = reply_status(error);
     struct buf body = {0}, answer = {0};
+    size_t len;
 
     reply_error_body(&body, error, NULL, message);
     buf_printf(&answer,
@@ -237,8 +238,10 @@ void connection_refuse_raw(struct connection *c, const char *request_id, enum re
     buf_put(&answer, body.data, body.len);
     if (!answer.failed && !body.failed) /* best effort: the connection ends in any case */
         (void)send(c->fd, answer.data, answer.len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    len = body.len;
     buf_free(&body);
     buf_free(&answer);
+    return len;
 }
 
 /* ---- The sweep ---- */
@@ -263,7 +266,7 @@ static void sweep_idle(struct connection *c, uint64_t now_ns, uint64_t limit_ns)
         c->partial_ns = now_ns;
     }
     if (c->partial_ns != 0 && now_ns - c->partial_ns > limit_ns) {
-        connection_refuse_raw(c, NULL, REPLY_SLOW, "the request did not arrive in time");
+        (void)connection_refuse_raw(c, NULL, REPLY_SLOW, "the request did not arrive in time");
         shutdown(c->fd, SHUT_RDWR);
     }
 }
@@ -288,9 +291,12 @@ static void sweep_one(struct connection *c)
 static void on_sweep(uv_timer_t *timer)
 {
     struct http *http = timer->data;
-    size_t n = http->n_connections / SWEEP_PARTS + 1;
+    size_t n;
 
     shard_clock(http->shard);
+    if (http->sweep_part++ % SWEEP_PARTS == 0) /* a round's share is fixed where it begins */
+        http->sweep_share = http->n_connections / SWEEP_PARTS + 1;
+    n = http->sweep_share;
     while (n-- > 0 && http->connections.next != &http->connections) {
         struct connection *c = http->connections.next;
 

@@ -96,6 +96,8 @@ struct http {
     uint32_t n_slots, first_free;
     struct connection connections; /* ring */
     size_t n_connections;
+    size_t sweep_share; /* connections to visit at each tick of this round */
+    unsigned sweep_part;
     struct exchange *notices, **notices_end;
     size_t busy;
     bool run_again; /* libmicrohttpd has work */
@@ -116,8 +118,9 @@ void exchange_gone(struct exchange *exchange);
 void exchange_refuse_raw(struct exchange *exchange, enum reply_error error, const char *message);
 
 /* ---- http.c, called by http_request.c ---- */
-/* Sends a whole error answer on a connection that is not in an answer, and shuts it. */
-void connection_refuse_raw(struct connection *connection, const char *request_id,
-                           enum reply_error error, const char *message);
+/* Sends a whole error answer on a connection that is not in an answer; the caller ends it.  Returns
+ * the length of the body. */
+size_t connection_refuse_raw(struct connection *connection, const char *request_id,
+                             enum reply_error error, const char *message);
 
 #endif

@@ -421,7 +421,7 @@ void exchange_refuse_raw(struct exchange *x, enum reply_error error, const char 
 {
     if (x->status == 0) {
         x->status = reply_status(error);
-        connection_refuse_raw(x->connection, x->request.id, error, message);
+        x->sent_bytes = connection_refuse_raw(x->connection, x->request.id, error, message);
     }
     (void)shutdown(x->connection->fd, SHUT_RDWR);
 }
@@ -432,7 +432,7 @@ static enum MHD_Result refuse_body(struct exchange *x, enum reply_error error, c
 {
     x->status = reply_status(error);
     x->connection->linger = true;
-    connection_refuse_raw(x->connection, x->request.id, error, message);
+    x->sent_bytes = connection_refuse_raw(x->connection, x->request.id, error, message);
     metrics_count(x->http->shard->metrics, M_REJECTED_LIMIT, 1);
     return MHD_NO;
 }
@@ -509,7 +509,7 @@ static void account(const struct exchange *x, enum MHD_RequestTerminationCode co
 {
     struct shard *shard = x->http->shard;
     const char *route = x->request.route_name ? x->request.route_name : ROUTE_NONE;
-    double seconds = (double)(shard->now_ns - x->request.received_ns) * 1e-9;
+    double seconds = (double)(uv_hrtime() - x->request.received_ns) * 1e-9; /* this very moment */
     unsigned status = final_status(x, code);
 
     metrics_request(shard->metrics, route, status, seconds);

@@ -87,7 +87,7 @@ def test_refusals_carry_a_json_error_and_an_id(daemon):
         assert response.status == 400
         assert response.headers["x-request-id"] == "abc-1"
         assert response.headers["connection"] == "close"
-        assert json.loads(response.read())["error"]["code"] == "malformed"
+        assert response.error["code"] == "malformed"
 
 
 # ---- Uploads ----
@@ -121,7 +121,7 @@ def test_a_blind_upload_still_reads_its_refusal(level):
             sock.sendall(b"x" * 8388608)
             response = read_answer(sock)
             assert response.status == 413
-            assert json.loads(response.read())["error"]["code"] == "too_large"
+            assert response.error["code"] == "too_large"
 
 
 def test_chunks_of_one_byte(level):
@@ -184,7 +184,7 @@ def test_an_answer_given_at_once_reaches_a_half_closing_client(level):
                                    "POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n"])
 def test_a_trickling_request_is_timed_out(level, begin):
     with level.raw(GET) as sock:
-        assert read_answer(sock).read() is not None
+        assert read_answer(sock).status == 200
         sock.sendall(begin.encode())  # on a connection that was kept, too
         end = time.monotonic() + GUARD
         while not select.select([sock], [], [], 0.2)[0]:
