@@ -32,8 +32,10 @@ COPY --from=build /image/ /
 LABEL org.opencontainers.image.title="rnnd" \
       org.opencontainers.image.description="Serves recurrent networks over HTTP; the hidden state is a session" \
       org.opencontainers.image.licenses="Apache-2.0"
+# grace_s: `docker stop` sends SIGKILL after ten seconds; running requests are ended before that
 ENV RNND_LISTEN=0.0.0.0:8080 \
-    RNND_MODELS=/usr/share/rnnd/models
+    RNND_MODELS=/usr/share/rnnd/models \
+    RNND_GRACE_S=8
 EXPOSE 8080
 USER 10001:10001
 STOPSIGNAL SIGTERM

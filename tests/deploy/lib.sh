@@ -3,6 +3,8 @@
 # Sourced by bash, after `cd` to the top of the repository.  Everything is kept under .ct/ so that a second run is quick.
 
 CT=$PWD/.ct
+WORK=$(mktemp -d) # the caller removes it
+URL=            # of the daemon under test
 passed=0 failed=0
 
 need_root() { # need_root "$0" "$@": goes on as root, or not at all
@@ -13,16 +15,17 @@ need_root() { # need_root "$0" "$@": goes on as root, or not at all
 
 say() { echo "== $*"; }
 
-check() { # check WHAT COMMAND…: counts; a failed one shows what the command printed
-    local what=$1 out
+check() { # check WHAT COMMAND…: counts; a failed one shows what the command printed.  No subshell: COMMAND may set variables
+    local what=$1
     shift
-    if out=$("$@" 2>&1); then
+    if "$@" >"$WORK/out" 2>&1; then
         passed=$((passed + 1))
         echo "ok    $what"
     else
         failed=$((failed + 1))
         echo "FAIL  $what"
-        printf '      %s\n' "$*" "$out"
+        echo "      $*"
+        sed 's/^/      /' "$WORK/out"
     fi
 }
 
@@ -59,10 +62,10 @@ get() { curl -fsS -m 5 "$URL$1"; } # get PATH
 post() { curl -fsS -m 5 "$URL$1" -d "$2"; } # post PATH JSON
 status_of() { curl -sS -m 5 -o /dev/null -w '%{http_code}' "$@"; }
 
-answers() { # answers TEXT COMMAND…: its output holds TEXT
+answers() { # answers TEXT COMMAND…: what it prints holds TEXT
     local text=$1 out
     shift
-    out=$("$@") || { echo "$out"; return 1; }
+    out=$("$@" 2>&1) || { echo "$out"; return 1; }
     [[ $out == *"$text"* ]] || { echo "no $text in: $out"; return 1; }
 }
 
