@@ -114,6 +114,7 @@ int fork_request_read(size_t *count, const char *text, size_t len, const struct 
 
 struct tokens_request {
     char model[128];
+    const char *key;  /* the name that the one field was sent by; static */
     char *text;       /* tokenize */
     uint32_t *tokens; /* [n], detokenize */
     size_t n;

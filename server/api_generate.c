@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOKENS_PRESET = 256, LOGPROBS_MAX = 100, BIAS_MAX = 100, PENALTY_MAX = 100 };
+enum { MAX_TOKENS_PRESET = 256, LOGPROBS_MAX = 100, BIAS_MAX = 10000, PENALTY_MAX = 100 };
 
 static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "max_tokens",

@@ -19,20 +19,35 @@ static int check_length(size_t n, const char *key, const struct config *config, 
                        (long long)config->input_steps_max);
 }
 
+/* Which of its two names the one field was sent by; RNN_EFORMAT unless it is exactly one. */
+static int one_of_two(const struct cJSON *body, const char *name, const char *other,
+                      const char **key, struct rnn_err *err)
+{
+    bool has = json_get(body, name), has_other = json_get(body, other);
+
+    if (has == has_other)
+        return rnn_fail_at(err, RNN_EFORMAT, name, -1,
+                           has ? "%s: excludes %s" : "%s: is missing (%s is taken, too)", name,
+                           other);
+    *key = has ? name : other;
+    return 0;
+}
+
 static int read_text(struct tokens_request *out, const struct cJSON *body,
                      const struct config *config, struct rnn_err *err)
 {
-    static const char *const allowed[] = {"model", "input", NULL};
+    static const char *const allowed[] = {"model", "text", "input", NULL};
+    const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
         rc = body_name(body, "model", out->model, sizeof out->model, err);
     if (rc == 0)
-        rc = body_text(body, "input", &out->text, err);
-    if (rc == 0 && !out->text)
-        rc = rnn_fail_at(err, RNN_EFORMAT, "input", -1, "input: is missing; want a string");
-    return rc == 0 ? check_length(utf8_length(out->text, strlen(out->text)), "input", config, err)
-                   : rc;
+        rc = one_of_two(body, "text", "input", &key, err);
+    out->key = key;
+    if (rc == 0)
+        rc = body_text(body, key, &out->text, err);
+    return rc == 0 ? check_length(utf8_length(out->text, strlen(out->text)), key, config, err) : rc;
 }
 
 int tokenize_read(struct tokens_request *out, const char *text, size_t len,
@@ -51,16 +66,17 @@ int tokenize_read(struct tokens_request *out, const char *text, size_t len,
     return rc;
 }
 
-static int read_ids(struct tokens_request *out, const struct cJSON *tokens, struct rnn_err *err)
+static int read_ids(struct tokens_request *out, const struct cJSON *tokens, const char *key,
+                    struct rnn_err *err)
 {
     const struct cJSON *item;
-    char path[96];
+    char path[64];
 
     for (item = tokens->child; item; item = item->next) {
         double id = item->valuedouble;
 
         if (!cJSON_IsNumber(item) || id != floor(id)) {
-            snprintf(path, sizeof path, "tokens[%zu]", out->n);
+            snprintf(path, sizeof path, "%.20s[%zu]", key, out->n);
             return rnn_fail_at(err, RNN_ETYPE, path, -1, "%s: want a token id (a whole number)",
                                path);
         }
@@ -72,21 +88,27 @@ static int read_ids(struct tokens_request *out, const struct cJSON *tokens, stru
 static int read_tokens(struct tokens_request *out, const struct cJSON *body,
                        const struct config *config, struct rnn_err *err)
 {
-    static const char *const allowed[] = {"model", "tokens", NULL};
-    const struct cJSON *tokens = json_get(body, "tokens");
+    static const char *const allowed[] = {"model", "tokens", "input", NULL};
+    const struct cJSON *tokens;
+    const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
         rc = body_name(body, "model", out->model, sizeof out->model, err);
+    if (rc == 0)
+        rc = one_of_two(body, "tokens", "input", &key, err);
     if (rc < 0)
         return rc;
+    tokens = json_get(body, key);
     if (!cJSON_IsArray(tokens))
-        return rnn_fail_at(err, RNN_ETYPE, "tokens", -1, "tokens: want an array of token ids");
-    rc = check_length((size_t)cJSON_GetArraySize(tokens), "tokens", config, err);
+        return rnn_fail_at(err, RNN_ETYPE, key, -1, "%s: want an array of token ids", key);
+    rc = check_length((size_t)cJSON_GetArraySize(tokens), key, config, err);
     if (rc < 0)
         return rc;
+    out->key = key;
     out->tokens = calloc((size_t)cJSON_GetArraySize(tokens) + 1, sizeof *out->tokens);
-    return out->tokens ? read_ids(out, tokens, err) : rnn_fail(err, RNN_ENOMEM, "out of memory");
+    return out->tokens ? read_ids(out, tokens, key, err)
+                       : rnn_fail(err, RNN_ENOMEM, "out of memory");
 }
 
 int detokenize_read(struct tokens_request *out, const char *text, size_t len,
@@ -134,8 +156,10 @@ static void put_ids(struct buf *out, const uint32_t *ids, size_t n)
     buf_u64(out, n);
 }
 
-static void tokenize(struct request *request, const char *text, const struct model_entry *entry)
+static void tokenize(struct request *request, const struct tokens_request *what,
+                     const struct model_entry *entry)
 {
+    const char *text = what->text;
     struct rnn_encoder encoder = {0};
     struct rnn_err err = {.offset = -1};
     struct buf body = {0};
@@ -147,8 +171,8 @@ static void tokenize(struct request *request, const char *text, const struct mod
         return;
     }
     if (rnn_encode(entry->model, &encoder, text, len, true, ids, &n, &err) < 0) {
-        rnn_err_prefix(&err, "input: ");
-        snprintf(err.param, sizeof err.param, "input");
+        rnn_err_prefix(&err, "%s: ", what->key);
+        snprintf(err.param, sizeof err.param, "%s", what->key);
         api_refuse(request, &err);
     } else {
         buf_puts(&body, "{\"model\":");
@@ -176,7 +200,7 @@ void api_tokenize(struct request *request, const char *arg)
     }
     if (api_model(request, what.model, &entry)) {
         if (has_tokenizer(request, &entry))
-            tokenize(request, what.text, &entry);
+            tokenize(request, &what, &entry);
         rnn_model_unref(entry.model);
     }
     tokens_request_free(&what);
@@ -191,11 +215,11 @@ static void detokenize(struct request *request, const struct tokens_request *wha
 
     for (size_t i = 0; i < what->n; i++) {
         const char *piece = "";
-        char path[32];
+        char path[64];
         size_t len;
 
         if (what->tokens[i] >= n_tokens) {
-            snprintf(path, sizeof path, "tokens[%zu]", i);
+            snprintf(path, sizeof path, "%.20s[%zu]", what->key, i);
             reply_error(request, REPLY_NOT_POSSIBLE, path,
                         "%s: this model's token ids are 0 to %zu", path, n_tokens - 1);
             buf_free(&text);

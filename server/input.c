@@ -10,8 +10,8 @@
 #include "base/utf8.h"
 #include "server/reply.h"
 
-/* Of "inputs[i]", and of an item's "[i][j]" after it. */
-enum { PATH_MAX_BYTES = 96, ITEM_PATH_BYTES = PATH_MAX_BYTES + 48 };
+/* A path is "inputs[i]" with an item's "[j][k]" behind it: three numbers of at most 20 digits. */
+enum { PATH_MAX_BYTES = 96 };
 
 /* What is read, and where. */
 struct reading {
@@ -52,9 +52,9 @@ static int read_text(struct reading *r, const struct cJSON *json)
 
 static int wrong_item(struct reading *r, size_t i, const char *want)
 {
-    char path[ITEM_PATH_BYTES];
+    char path[PATH_MAX_BYTES];
 
-    snprintf(path, sizeof path, "%.95s[%zu]", r->path, i);
+    snprintf(path, sizeof path, "%.40s[%zu]", r->path, i);
     return rnn_fail_at(r->err, RNN_ETYPE, path, -1, "%s: want %s", path, want);
 }
 
@@ -81,7 +81,7 @@ static int read_tokens(struct reading *r, const struct cJSON *json, size_t n)
 static int read_frame(struct reading *r, const struct cJSON *frame, size_t i, float *out)
 {
     const struct cJSON *item;
-    char path[ITEM_PATH_BYTES];
+    char path[PATH_MAX_BYTES];
     size_t j = 0;
 
     for (item = frame->child; item; item = item->next, j++) {
@@ -90,7 +90,7 @@ static int read_frame(struct reading *r, const struct cJSON *frame, size_t i, fl
                 out[j] = (float)item->valuedouble;
             continue;
         }
-        snprintf(path, sizeof path, "%.95s[%zu][%zu]", r->path, i, j);
+        snprintf(path, sizeof path, "%.40s[%zu][%zu]", r->path, i, j);
         if (cJSON_IsNumber(item))
             return rnn_fail_at(r->err, RNN_ERANGE, path, -1, "%s: too large for a float32", path);
         return rnn_fail_at(r->err, RNN_ETYPE, path, -1, "%s: want a number", path);
@@ -190,7 +190,7 @@ static int read_items(struct input_list *list, const struct cJSON *first,
                       const struct config *config, struct rnn_err *err)
 {
     size_t steps_left = (size_t)config->input_steps_max, i = 0;
-    char path[ITEM_PATH_BYTES];
+    char path[PATH_MAX_BYTES];
 
     for (const struct cJSON *json = first; json && i < list->n; json = json->next, i++) {
         struct reading r = {&list->items[i], path, &steps_left, err};
@@ -267,7 +267,7 @@ static int resolve_text(struct input *input, const char *path, const struct rnn_
                     err);
     if (rc < 0) {
         if (err)
-            snprintf(err->param, sizeof err->param, "%.95s", path);
+            snprintf(err->param, sizeof err->param, "%.40s", path);
         rnn_err_prefix(err, "%s: ", path);
         return rc;
     }
@@ -279,11 +279,11 @@ static int check_tokens(const struct input *input, const char *base_path, size_t
                         struct rnn_err *err)
 {
     for (size_t i = 0; i < input->n; i++) {
-        char path[ITEM_PATH_BYTES];
+        char path[PATH_MAX_BYTES];
 
         if (input->tokens[i] < n_tokens)
             continue;
-        snprintf(path, sizeof path, "%.95s[%zu]", base_path, i);
+        snprintf(path, sizeof path, "%.40s[%zu]", base_path, i);
         return rnn_fail_at(err, REPLY_EINPUT, path, -1, "%s: this model's token ids are 0 to %zu",
                            path, n_tokens - 1);
     }
@@ -294,11 +294,11 @@ static int check_frames(const struct input *input, const char *base_path, size_t
                         struct rnn_err *err)
 {
     size_t bad = input->width != width ? 0 : input->odd_at;
-    char path[ITEM_PATH_BYTES];
+    char path[PATH_MAX_BYTES];
 
     if (bad == input->n)
         return 0;
-    snprintf(path, sizeof path, "%.95s[%zu]", base_path, bad);
+    snprintf(path, sizeof path, "%.40s[%zu]", base_path, bad);
     return rnn_fail_at(err, RNN_ESHAPE, path, -1, "%s: want a frame of %zu numbers, found %zu",
                        path, width, bad == 0 ? input->width : input->odd_width);
 }
@@ -308,7 +308,7 @@ int input_resolve(struct input_list *list, size_t i, const struct rnn_model *mod
 {
     const struct rnn_model_info *info = rnn_model_info(model);
     struct input *input = &list->items[i];
-    char path[ITEM_PATH_BYTES];
+    char path[PATH_MAX_BYTES];
 
     input_path(list, i, path, sizeof path);
     if (input->kind == INPUT_EMPTY)

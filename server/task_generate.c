@@ -185,19 +185,16 @@ static void event_end(struct generate_job *g)
     sse_end(&g->job.out);
 }
 
-static void put_text(const struct generate_job *g, struct buf *out, const struct text *text)
+static void put_text(struct buf *out, const struct text *text)
 {
-    if (g->info->tokenizer)
-        buf_json_string(out, text->bytes.data ? text->bytes.data : "", text->bytes.len);
-    else
-        buf_puts(out, "null");
+    buf_json_string(out, text->bytes.data ? text->bytes.data : "", text->bytes.len);
 }
 
 /* An event with text that no token brought: an echo, or what was held back at the end. */
 static void bare_event(struct generate_job *g, size_t index)
 {
     event_begin(g, index);
-    put_text(g, &g->job.out, &g->texts[index]);
+    put_text(&g->job.out, &g->texts[index]);
     buf_puts(&g->job.out, ",\"token\":null");
     event_end(g);
     buf_clear(&g->texts[index].bytes);
@@ -318,7 +315,7 @@ static void write_event(struct generate_job *g, struct job_sequence *sequence, c
     struct buf *out = &g->job.out;
 
     event_begin(g, sequence->index);
-    put_text(g, out, text);
+    put_text(out, text);
     buf_clear(&text->bytes);
     buf_puts(out, ",\"token\":");
     buf_u64(out, token);
@@ -523,7 +520,7 @@ static void put_choice(struct generate_job *g, struct buf *out, size_t index)
     buf_u64(out, index % g->what.n);
     if (!g->job.stream) {
         buf_puts(out, ",\"text\":");
-        put_text(g, out, text);
+        put_text(out, text);
     }
     buf_putc(out, ',');
     put_tokens(g, out, index);
