@@ -363,9 +363,11 @@ static bool head_check(struct exchange *x, const struct head *head, const char *
 
 static enum MHD_Result queue(struct exchange *x)
 {
+    const struct server *server = x->http->shard->server;
     enum MHD_Result done;
 
-    if (x->close || x->http->draining)
+    if (x->close || x->http->draining ||
+        atomic_load_explicit(&server->draining, memory_order_relaxed))
         (void)MHD_add_response_header(x->response, "Connection", "close");
     done = MHD_queue_response(x->connection->mhd, x->status, x->response);
     MHD_destroy_response(x->response); /* libmicrohttpd holds its own reference */
