@@ -173,7 +173,7 @@ static int read_vocab(struct cJSON *json, struct vocab *vocab, struct rnn_err *e
     if (rc < 0)
         return rc;
     has_labels = json_get(json, "labels") != NULL;
-    if (!json_get(json, "tokens") && !json_get(json, "kind")) {
+    if (!json_get(json, "tokens")) {
         if (!has_labels)
             return rnn_fail_at(err, RNN_EFORMAT, "tokens", -1, "neither tokens nor labels");
         rc = read_specials(json, 0, &vocab->specials, err);

@@ -45,7 +45,7 @@ START_TEST(faults_are_named)
         {"[]", RNN_ETYPE, "object"},
         {"{\"kind\":\"char\",\"tokens\":[\"a\"]", RNN_EFORMAT, "JSON"},
         {"{}", RNN_EFORMAT, "neither tokens nor labels"},
-        {"{\"kind\":\"char\"}", RNN_ETYPE, "tokens"},
+        {"{\"kind\":\"char\"}", RNN_EFORMAT, "neither tokens nor labels"},
         {"{\"tokens\":[\"a\"]}", RNN_EFORMAT, "kind is missing"},
         {"{\"kind\":\"bpe\",\"tokens\":[\"a\"]}", RNN_EUNSUPPORTED, "'bpe'"},
         {"{\"kind\":\"char\",\"tokens\":\"ab\"}", RNN_ETYPE, "tokens"},
