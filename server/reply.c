@@ -53,14 +53,22 @@ static const char *type_of(unsigned status)
     }
 }
 
-/* A message may have been cut in the middle of a character by a fixed buffer: only what is whole
- * goes out. */
+/* What a client sent may be quoted in a message, and a fixed buffer may have cut it inside a
+ * character: an unfinished end is dropped, and any other faulty byte becomes a '?'. */
 static void put_text(struct buf *out, const char *text)
 {
-    size_t good = strlen(text);
+    char mended[512];
+    size_t len, bad;
 
-    (void)utf8_valid(text, good, &good);
-    buf_json_string(out, text, good);
+    snprintf(mended, sizeof mended, "%s", text);
+    len = strlen(mended);
+    while (!utf8_valid(mended, len, &bad)) {
+        if (utf8_decode(mended + bad, len - bad, NULL) == 0)
+            len = bad;
+        else
+            mended[bad] = '?';
+    }
+    buf_json_string(out, mended, len);
 }
 
 void reply_error_body(struct buf *out, enum reply_error error, const char *param,
