@@ -130,10 +130,7 @@ static void put_choice(struct generate *g, int64_t index, const char *reason)
     struct buf *out = &g->answer;
 
     buf_printf(out, "%s{\"index\":%lld,\"text\":", index ? "," : "", (long long)index);
-    if (g->engine.info->tokenizer)
-        buf_json_string(out, g->text.data ? g->text.data : "", g->text.len);
-    else
-        buf_puts(out, "null");
+    buf_json_string(out, g->text.data ? g->text.data : "", g->text.len);
     buf_puts(out, ",\"tokens\":[");
     buf_put(out, g->tokens.data, g->tokens.len);
     buf_printf(out, "],\"finish_reason\":\"%s\"", reason);

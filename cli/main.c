@@ -36,17 +36,20 @@ static int unknown_command(const char *word)
 static int dispatch(int argc, char **argv)
 {
     static char serve[] = "serve", help[] = "help", version[] = "version";
-    char *first = argc > 1 ? argv[1] : serve;
+    const char *word = argc > 1 ? argv[1] : "-";
+    char *first;
     const struct cli_command *command;
     int skip = 1; /* words before the command's own: the program's */
 
-    if (strcmp(first, "--help") == 0 || strcmp(first, "-h") == 0)
+    if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
         first = help;
-    else if (strcmp(first, "--version") == 0 || strcmp(first, "-V") == 0)
+    } else if (strcmp(word, "--version") == 0 || strcmp(word, "-V") == 0) {
         first = version;
-    else if (argc < 2 || first[0] == '-') {
+    } else if (word[0] == '-') {
         first = serve;
         skip = 0;
+    } else {
+        first = argv[1];
     }
     command = cli_find(first);
     if (!command)

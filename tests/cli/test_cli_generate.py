@@ -51,7 +51,7 @@ def test_same_as_the_daemon(rnnd, daemon, model, prompt, settings):
     assert own["choices"] == served["choices"]
     assert own["seed"] == served["seed"] == 7
     assert own["usage"] == served["usage"]
-    if len(own["choices"]) == 1 and own["choices"][0]["text"] is not None:
+    if len(own["choices"]) == 1 and model != "ids":
         assert rnnd.ok(*words) == own["choices"][0]["text"]
 
 
