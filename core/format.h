@@ -54,8 +54,9 @@ struct rnn_format_ops {
 
     const struct rnn_spec *(*spec)(const struct rnn_source *source);
 
-    /* Every tensor that the checkpoint holds, by index and by name (false: no such).  Core refuses
-     * a checkpoint with a tensor that its spec has no place for. */
+    /* Every tensor in the name space of the spec's stacks (embedding.*, rnn.*, head.* behind their
+     * prefix), by index and by name (false: no such); what else a file carries is not shown.  Core
+     * refuses a checkpoint with one of these that its spec has no place for. */
     size_t (*n_tensors)(const struct rnn_source *source);
     void (*tensor_at)(const struct rnn_source *source, size_t index, struct rnn_tensor *out);
     bool (*tensor)(const struct rnn_source *source, const char *name, struct rnn_tensor *out);
