@@ -164,7 +164,8 @@ def test_full_disk_is_a_failure(rnnd, words):
                                    ["predict", "kjv", "A" * 5000, "--steps", "all"]])
 def test_reader_that_goes_away(rnnd, words):
     """The command ends by SIGPIPE, says nothing, and does not go on working."""
-    process = rnnd.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
+    process = rnnd.start(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
+                         pipesize=4096)  # less than any of them writes
     os.read(process.stdout.fileno(), 1)
     process.stdout.close()
     err = process.stderr.read()
