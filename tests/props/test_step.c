@@ -582,6 +582,39 @@ START_TEST(a_decaying_state_does_not_slow_down)
 }
 END_TEST
 
+/* A denormal input counts as zero, however large the weight that it meets. */
+START_TEST(a_denormal_input_is_zero_alike)
+{
+    static const enum rnn_isa isas[] = {RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512};
+    const struct fake_shape shape = {.cell = &rnn_cell_relu,
+                                     .input = RNN_INPUT_DENSE,
+                                     .input_size = 1,
+                                     .layers = 1,
+                                     .hidden = 20,
+                                     .no_bias = true,
+                                     .scale = 1e10f};
+    struct rnn_model *model = fake_model(&shape, 1, true);
+    struct rnn_state *state = malloc(rnn_model_info(model)->state_bytes);
+    const float frame = 1e-40f;
+
+    for (size_t i = 0; i < 3; i++) {
+        struct rnn_row row = {.state = state, .input = RNN_ROW_FRAME, .frame = &frame};
+        struct rnn_scratch *scratch;
+
+        if (rnn_kernels_select(isas[i], NULL) < 0)
+            continue;
+        ck_assert_int_eq(rnn_scratch_new(&scratch, model, 1, NULL), 0);
+        rnn_state_init(model, state, 0);
+        rnn_step(model, scratch, &row, 1);
+        for (size_t u = 0; u < 20; u++)
+            ck_assert_float_eq(state->memory[u], 0.0f);
+        rnn_scratch_free(scratch);
+    }
+    free(state);
+    rnn_model_unref(model);
+}
+END_TEST
+
 /* The caller's mode is as it was: a denormal survives outside. */
 START_TEST(the_callers_float_mode_is_restored)
 {
@@ -616,6 +649,7 @@ int main(void)
     tcase_set_timeout(denormals, 60);
     tcase_add_test(denormals, a_decaying_state_goes_to_zero_alike_and_without_denormals);
     tcase_add_test(denormals, a_decaying_state_does_not_slow_down);
+    tcase_add_test(denormals, a_denormal_input_is_zero_alike);
     tcase_add_test(denormals, the_callers_float_mode_is_restored);
     suite_add_tcase(suite, denormals);
 

@@ -300,7 +300,7 @@ static size_t toy_decode(const struct rnn_tokenizer *t, struct rnn_decoder *deco
 {
     (void)t;
     decoder->n_tokens++;
-    *text = "abcdefghijk" + id;
+    *text = &"abcdefghijk"[id];
     return 1;
 }
 
@@ -308,7 +308,7 @@ static const char *toy_text(const struct rnn_tokenizer *t, uint32_t id, size_t *
 {
     (void)t;
     *len = 1;
-    return "abcdefghijk" + id;
+    return &"abcdefghijk"[id];
 }
 
 static int64_t toy_id(const struct rnn_tokenizer *t, const char *text, size_t len)
