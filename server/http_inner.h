@@ -1,4 +1,4 @@
-/* What the two halves of the HTTP room share: connections (http.c) and the requests on them
+/* What the HTTP room shares inside: connections (http.c) and the requests on them
  * (http_request.c).  Nobody else includes this.  All of it belongs to one shard's thread. */
 #ifndef SERVER_HTTP_INNER_H
 #define SERVER_HTTP_INNER_H
@@ -105,6 +105,19 @@ struct http {
     uint64_t id_seed[2];
     uint64_t id_count;
 };
+
+/* What the headers say of a request's framing. */
+struct http_head {
+    unsigned hosts, lengths, encodings; /* how often each stands there */
+    bool malformed;
+    bool chunked;
+    uint64_t length;
+};
+
+/* ---- http_head.c ---- */
+void http_head_read(struct http_head *head, struct MHD_Connection *mhd);
+/* What is wrong with it, in words, or NULL. */
+const char *http_head_fault(const struct http_head *head, const char *version);
 
 /* ---- http_request.c, called by http.c ---- */
 enum MHD_Result http_on_request(void *http, struct MHD_Connection *mhd, const char *url,

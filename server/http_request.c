@@ -205,89 +205,7 @@ void http_notices(struct http *http)
     }
 }
 
-/* ---- The headers ---- */
-
-struct head {
-    unsigned hosts, lengths, encodings;
-    bool malformed;
-    bool chunked;
-    uint64_t length;
-};
-
-/* A field name with a space before its colon, or worse, is how requests are smuggled past proxies.
- */
-static bool is_token(const char *name)
-{
-    static const char extra[] = "!#$%&'*+-.^_`|~";
-
-    if (*name == '\0')
-        return false;
-    for (; *name; name++) {
-        unsigned char c = (unsigned char)*name;
-        bool word = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-
-        if (!word && !strchr(extra, c))
-            return false;
-    }
-    return true;
-}
-
-static bool read_length(const char *text, uint64_t *out)
-{
-    uint64_t value = 0;
-
-    if (*text == '\0')
-        return false;
-    for (; *text; text++) {
-        if (*text < '0' || *text > '9' || value > UINT64_MAX / 10 - 1)
-            return false;
-        value = value * 10 + (uint64_t)(*text - '0');
-    }
-    *out = value;
-    return true;
-}
-
-static enum MHD_Result on_header(void *cls, enum MHD_ValueKind kind, const char *name,
-                                 const char *value)
-{
-    struct head *head = cls;
-
-    (void)kind;
-    if (!value)
-        value = "";
-    if (!is_token(name)) {
-        head->malformed = true;
-    } else if (strcasecmp(name, "Host") == 0) {
-        head->hosts++;
-    } else if (strcasecmp(name, "Content-Length") == 0) {
-        head->lengths++;
-        head->malformed |= !read_length(value, &head->length);
-    } else if (strcasecmp(name, "Transfer-Encoding") == 0) {
-        head->encodings++;
-        head->chunked = strcasecmp(value, "chunked") == 0;
-    }
-    return MHD_YES;
-}
-
-/* What is wrong with the framing, or NULL. */
-static const char *framing_fault(const struct head *head, const char *version)
-{
-    bool old = strcmp(version, "HTTP/1.0") == 0;
-
-    if (strncmp(version, "HTTP/1.", 7) != 0)
-        return "want HTTP/1.1 or HTTP/1.0";
-    if (head->malformed)
-        return "the request line or a header is malformed";
-    if (head->lengths > 1)
-        return "Content-Length stands in the request more than once";
-    if (head->encodings > 0 && head->lengths > 0)
-        return "Content-Length and Transfer-Encoding exclude each other";
-    if (head->encodings > 1 || (head->encodings == 1 && (!head->chunked || old)))
-        return "the only Transfer-Encoding is chunked, once, and from HTTP/1.1 on";
-    if (head->hosts > 1 || (head->hosts == 0 && !old))
-        return "want exactly one Host header";
-    return NULL;
-}
+/* ---- What the headers decide ---- */
 
 static bool open_to_all(const char *path)
 {
@@ -330,11 +248,11 @@ static bool key_check(struct exchange *x)
 }
 
 /* Checks what the headers say.  False: an error answer has been made. */
-static bool head_check(struct exchange *x, const struct head *head, const char *version)
+static bool head_check(struct exchange *x, const struct http_head *head, const char *version)
 {
     struct connection *c = x->connection;
     const union MHD_ConnectionInfo *info;
-    const char *fault = framing_fault(head, version);
+    const char *fault = http_head_fault(head, version);
 
     if (fault) {
         reply_error(&x->request, REPLY_MALFORMED, NULL, "%s", fault);
@@ -378,7 +296,7 @@ static enum MHD_Result queue(struct exchange *x)
 
 /* Answers what has been refused by its headers.  libmicrohttpd 0.9.75 gives up an unread body for
  * POST and PUT only; for the rest it has to be read and dropped. */
-static enum MHD_Result refuse_early(struct exchange *x, const struct head *head)
+static enum MHD_Result refuse_early(struct exchange *x, const struct http_head *head)
 {
     bool has_body = head->length > 0 || head->encodings > 0;
 
@@ -399,7 +317,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct connection *c = info ? info->socket_context : NULL;
-    struct head head = {0};
+    struct http_head head;
     struct exchange *x;
     const char *id;
 
@@ -407,7 +325,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
     if (!x)
         return MHD_NO; /* out of memory: the connection closes */
     *context = x;
-    (void)MHD_get_connection_values(mhd, MHD_HEADER_KIND, on_header, &head);
+    http_head_read(&head, mhd);
     id = http_header(&x->request, "X-Request-Id");
     if (id && id_acceptable(id))
         memcpy(x->request.id, id, strlen(id) + 1);

@@ -1,11 +1,11 @@
 /* The HTTP room over real sockets: a shard, an acceptor, and a router of this file's own.
  *
  * Scheduler, sessions and jobs are left out (bare_shard.c).  The router
- * knows: /echo (answers at once), /later (answers on a timer), /never (waits for its client to
- * leave), /nohook (likewise, but ends by a timer), /stream?n= (n events, one a turn), /flood
- * (writes until the buffer is full, goes on when drained), /silent (a stream that sends one event
- * and waits), /cut.  The client side is plain blocking sockets with a receive timeout, so that what
- * hangs fails. */
+ * knows: /echo (answers at once), /later and /slow (answer on a timer), /never (waits for its
+ * client to leave), /nohook (likewise, but ends by a timer), /stream?n= (n events, one a turn),
+ * /flood (writes until the buffer is full, goes on when drained), /silent (a stream that sends one
+ * event and waits), /cut.  The client side is plain blocking sockets with a receive timeout, so
+ * that what hangs fails. */
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -141,6 +141,17 @@ void router_dispatch(struct request *request)
     } else if (strcmp(path, "/later") == 0) {
         request->user = wait_new(request, 20, 0);
         request->hooks = &hooks;
+    } else if (strcmp(path, "/slow") == 0) { /* longer than the hasty idle_timeout_s */
+        request->user = wait_new(request, 4500, 0);
+        request->hooks = &hooks;
+    } else if (strcmp(path, "/slowstream") == 0) {
+        struct wait *wait = wait_new(request, 4500, 1);
+
+        wait->stream = true;
+        wait->left = 1;
+        request->user = wait;
+        request->hooks = &hooks;
+        http_stream_begin(request, "text/event-stream");
     } else if (strcmp(path, "/nohook") == 0) {
         (void)wait_new(request, 300, 0);
     } else if (strcmp(path, "/never") == 0) {
@@ -567,8 +578,8 @@ START_TEST(ambiguous_framing_is_refused_and_closed)
     static const char *const heads[] = {
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 3\r\n",
-        "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: "
-        "chunked\r\n",
+        ("POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n"
+         "Transfer-Encoding: chunked\r\n"),
         "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n",
         "POST /echo HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n",
         "POST /echo HTTP/1.1\r\nHost: x\r\nContent-Length : 3\r\n",
@@ -888,6 +899,25 @@ START_TEST(a_kept_connection_is_no_slow_request_but_idle_at_last)
 }
 END_TEST
 
+START_TEST(an_answer_may_take_longer_than_the_idle_timeout)
+{
+    int answer = dial(), stream = dial();
+    struct answer a;
+
+    put(answer, "GET /slow HTTP/1.1\r\nHost: x\r\n\r\n");
+    put(stream, "GET /slowstream HTTP/1.1\r\nHost: x\r\n\r\n");
+    a = get(answer);
+    ck_assert_str_eq(a.body, "later");
+    free(a.head);
+    a = get(stream);
+    ck_assert(a.complete);
+    ck_assert_ptr_nonnull(strstr(a.body, "data: 1\n\n"));
+    free(a.head);
+    close(answer);
+    close(stream);
+}
+END_TEST
+
 START_TEST(a_client_that_never_reads_is_closed_and_others_go_on)
 {
     int fd = dial(), small = 4096;
@@ -1151,8 +1181,8 @@ int main(void)
     GROUP("leaving", serve, a_client_that_leaves_is_noticed_in_every_phase,
           a_client_that_leaves_in_mid_request_is_forgotten, half_closed_sockets_do_not_stay,
           a_handler_without_a_hook_may_answer_into_the_void);
-    GROUP("slow", serve_hasty, a_slow_request_is_408,
-          a_kept_connection_is_no_slow_request_but_idle_at_last,
+    GROUP("slow", serve_hasty, an_answer_may_take_longer_than_the_idle_timeout,
+          a_slow_request_is_408, a_kept_connection_is_no_slow_request_but_idle_at_last,
           a_client_that_never_reads_is_closed_and_others_go_on);
     GROUP("streams", serve, a_stream_arrives_whole_and_the_connection_goes_on,
           a_cut_stream_has_no_last_chunk, a_stream_of_http_1_0_ends_with_the_connection,
