@@ -570,7 +570,8 @@ static bool draw_seed(uint64_t *seed)
     return true;
 }
 
-/* A private copy of the state for each sequence; their generators differ by the stream. */
+/* A private copy of the state for each sequence.  All have the same generator: which sequences are
+ * texts of one input, to be drawn apart, the task knows. */
 static bool states_new(struct job *job)
 {
     const struct rnn_state *from = has_session(job) ? session_state(&job->hold) : NULL;
@@ -596,7 +597,6 @@ static bool states_new(struct job *job)
             rnn_state_init(job->model, state, job->seed);
         if (from != NULL && job->has_seed)
             state->rng = (struct rnn_rng){.seed = job->seed};
-        state->rng.stream += (uint32_t)i;
         job->sequences[i].step.state = state;
     }
     return true;

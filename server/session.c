@@ -563,29 +563,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     return 0;
 }
 
-session_result session_fork(struct sessions *sessions, const char *id, const char *key_name,
-                            struct session_view *child)
-{
-    struct session *parent = NULL;
-    session_result rc = find(sessions, id, key_name, &parent);
-
-    if (rc != 0)
-        return rc;
-    rc = session_create(sessions,
-                        &(struct session_spec){
-                            .key_name = key_name,
-                            .model_name = parent->model_name,
-                            .model = parent->model,
-                            .ttl_s = parent->ttl_ms / 1000,
-                            .state = parent->state,
-                        },
-                        child);
-    if (rc == 0)
-        metrics_count(sessions->shard->metrics, M_SESSION_FORKED, 1);
-    return rc;
-}
-
-/* ---- Looking, ending, resetting ---- */
+/* ---- Looking and ending ---- */
 
 session_result session_view(struct sessions *sessions, const char *id, const char *key_name,
                             struct session_view *view)
@@ -615,24 +593,6 @@ session_result session_delete(struct sessions *sessions, const char *id, const c
     } else {
         session_free(session);
     }
-    return 0;
-}
-
-session_result session_reset(struct sessions *sessions, const char *id, const char *key_name,
-                             struct session_view *view)
-{
-    struct session *session = NULL;
-    session_result rc = find(sessions, id, key_name, &session);
-
-    if (rc != 0)
-        return rc;
-    if (in_use(session)) {
-        metrics_count(sessions->shard->metrics, M_SESSION_CONFLICT, 1);
-        return SESSION_FAIL(REPLY_SESSION_BUSY);
-    }
-    rnn_state_init(session->model, session->state, session->seed);
-    touch(sessions, session);
-    view_fill(session, view);
     return 0;
 }
 

@@ -4,9 +4,9 @@
  * to; minted ids (32 hexadecimal digits, 128 random bits) are drawn until they fall on the shard
  * that mints.  A session belongs to the key that made it; to another key it does not exist.
  *
- * One request at a time holds a session; others wait in order of arrival.  A holder works on a copy
- * of the state and commits it at the end, so that a request that fails has changed nothing.  Expiry
- * is checked on use and by a timer. */
+ * One request at a time holds a session (a reset and a fork do, too); others wait in order of
+ * arrival.  A holder works on a copy of the state and commits it at the end, so that a request that
+ * fails has changed nothing.  Expiry is checked on use and by a timer. */
 #ifndef SERVER_SESSION_H
 #define SERVER_SESSION_H
 
@@ -63,13 +63,6 @@ session_result session_create(struct sessions *sessions, const struct session_sp
 session_result session_view(struct sessions *sessions, const char *id, const char *key_name,
                             struct session_view *view);
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name);
-session_result session_reset(struct sessions *sessions, const char *id, const char *key_name,
-                             struct session_view *view);
-
-/* A new session from the same state: same model, generator, life span and owner.  Its id is minted
- * on this shard.  Of a session that is held, the state before the holder's commit is taken. */
-session_result session_fork(struct sessions *sessions, const char *id, const char *key_name,
-                            struct session_view *child);
 
 /* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in
  * order of id. */

@@ -445,7 +445,6 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 
     if (!leads(g, sequence))
         return SEQUENCE_PAUSED;
-    sequence->step.state->rng.stream -= (uint32_t)sequence->index; /* each input draws alike */
     observe_prompt(g, sequence);
     if (sequence->n_steps > 0 && (sequence->step.state->position == 0 || !scores_prompt(g))) {
         note_prompt_token(g, sequence, NULL);

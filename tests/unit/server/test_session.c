@@ -191,8 +191,6 @@ START_TEST(to_another_key_it_does_not_exist)
     ck_assert_int_eq(create("s", "k", 0, &view), 0);
     ASSERT_REPLY(session_view(sessions, "s", "l", &view), REPLY_NO_SESSION);
     ASSERT_REPLY(session_delete(sessions, "s", "l"), REPLY_NO_SESSION);
-    ASSERT_REPLY(session_reset(sessions, "s", "l", &view), REPLY_NO_SESSION);
-    ASSERT_REPLY(session_fork(sessions, "s", "l", &view), REPLY_NO_SESSION);
     ASSERT_REPLY(enter(&guest, "s", "l", true), REPLY_NO_SESSION);
     ck_assert_uint_eq(session_list(sessions, "l", "", 1, &view), 0);
     fake_advance_ms(&world, 100000);
@@ -330,27 +328,8 @@ START_TEST(commit_moves_the_session_and_release_alone_does_not)
 }
 END_TEST
 
-START_TEST(reset_goes_back_and_waits_for_nobody)
-{
-    struct session_view view;
-    struct guest guest;
-    union room room;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    state_set(&room, 7, 1234);
-    ck_assert_int_eq(enter(&guest, "s", "", true), 0);
-    ASSERT_REPLY(session_reset(sessions, "s", "", &view), REPLY_SESSION_BUSY);
-    session_release(sessions, &guest.hold, &room.state, NULL);
-    ck_assert_int_eq(session_reset(sessions, "s", "", &view), 0);
-    ck_assert_uint_eq(view.position, 0);
-    ck_assert_int_eq(enter(&guest, "s", "", true), 0);
-    ck_assert_uint_eq(fake_memory(session_state(&guest.hold)), 0);
-    ck_assert_uint_eq(session_state(&guest.hold)->rng.seed, 42);
-    session_release(sessions, &guest.hold, NULL, NULL);
-}
-END_TEST
-
-START_TEST(a_fork_has_the_state_and_goes_its_own_way)
+/* What a fork is made of. */
+START_TEST(a_session_from_a_state_has_it_and_goes_its_own_way)
 {
     struct session_view parent, child;
     struct guest guest;
@@ -361,9 +340,17 @@ START_TEST(a_fork_has_the_state_and_goes_its_own_way)
     room.state.rng = (struct rnn_rng){.seed = 9, .counter = 3};
     ck_assert_int_eq(enter(&guest, "s", "k", true), 0);
     session_release(sessions, &guest.hold, &room.state, NULL);
-    ck_assert_int_eq(session_fork(sessions, "s", "k", &child), 0);
+    ck_assert_int_eq(enter(&guest, "s", "k", true), 0);
+    ck_assert_int_eq(session_create(sessions,
+                                    &(struct session_spec){.key_name = "k",
+                                                           .model_name = "fake",
+                                                           .model = model,
+                                                           .state = session_state(&guest.hold)},
+                                    &child),
+                     0);
+    session_release(sessions, &guest.hold, NULL, NULL);
     ck_assert_uint_eq(child.position, 7);
-    ck_assert_int_eq(child.ttl_s, 30);
+    ck_assert_uint_eq(child.seed, 9);
     ck_assert_int_eq(enter(&guest, child.id, "k", true), 0);
     ck_assert_mem_eq(session_state(&guest.hold), &room, sizeof(room.bytes));
     state_set(&room, 8, 1);
@@ -510,7 +497,6 @@ START_TEST(there_are_only_so_many)
     ck_assert_int_eq(create("a", "", 0, &view), 0);
     ck_assert_int_eq(create("b", "", 0, &view), 0);
     ASSERT_REPLY(create("c", "", 0, &view), REPLY_SESSION_LIMIT);
-    ASSERT_REPLY(session_fork(sessions, "a", "", &view), REPLY_SESSION_LIMIT);
     ck_assert_int_eq(session_delete(sessions, "a", ""), 0);
     ck_assert_int_eq(create("c", "", 0, &view), 0);
 }
@@ -666,8 +652,7 @@ int main(void)
     tcase_add_test(tcase, last_in_line_leaves_while_its_grant_is_under_way);
     tcase_add_test(tcase, the_line_is_bounded);
     tcase_add_test(tcase, commit_moves_the_session_and_release_alone_does_not);
-    tcase_add_test(tcase, reset_goes_back_and_waits_for_nobody);
-    tcase_add_test(tcase, a_fork_has_the_state_and_goes_its_own_way);
+    tcase_add_test(tcase, a_session_from_a_state_has_it_and_goes_its_own_way);
     tcase_add_test(tcase, expiry_answers_gone_for_a_while);
     tcase_add_test(tcase, an_expired_name_may_be_used_again);
     tcase_add_test(tcase, tombstones_are_bounded);
