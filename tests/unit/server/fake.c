@@ -1,4 +1,5 @@
-/* The fake engine and the fake shards. */
+/* The fake engine, the fake shards, and an allocator that can be told to fail: the linker puts the
+ * __wrap_ functions in the place of libc's in everything that is linked statically. */
 #include "fake.h"
 
 #include <stdlib.h>
@@ -9,6 +10,53 @@
 struct fake_steps fake_steps;
 bool fake_keep_turning;
 bool fake_no_scratch;
+size_t fake_fail_at;
+
+/* ---- Allocator ---- */
+
+/* The names are the linker's. */
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_realloc(void *old, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_realloc(void *old, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+char *__wrap_strdup(const char *text);
+
+static bool fails(void)
+{
+    return fake_fail_at > 0 && --fake_fail_at == 0;
+}
+
+void *__wrap_malloc(size_t size)
+{
+    return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+    return fails() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_realloc(void *old, size_t size)
+{
+    return fails() ? NULL : __real_realloc(old, size);
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+    return fails() ? NULL : __real_aligned_alloc(align, size);
+}
+
+char *__wrap_strdup(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = fails() ? NULL : __real_malloc(size);
+
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
 
 struct rnn_model {
     struct rnn_model_info info;
@@ -153,7 +201,7 @@ static struct letter {
 
 void shard_post(struct shard *shard, struct message *message)
 {
-    struct letter *letter = malloc(sizeof(*letter));
+    struct letter *letter = __real_malloc(sizeof(*letter));
 
     if (letter == NULL)
         abort();
@@ -218,6 +266,7 @@ void fake_world_init(struct fake_world *world, unsigned n_shards)
     };
     fake_steps = (struct fake_steps){0};
     fake_keep_turning = fake_no_scratch = false;
+    fake_fail_at = 0;
     world->server.shards = world->list;
     world->server.n_shards = n_shards;
     atomic_init(&world->server.config, &world->config);

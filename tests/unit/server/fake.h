@@ -49,4 +49,7 @@ extern struct fake_steps fake_steps;
 extern bool fake_keep_turning; /* shard_keep_turning was called */
 extern bool fake_no_scratch;   /* makes rnn_scratch_new fail */
 
+/* The n-th allocation from now on fails, once; 0: none does, or it has failed already. */
+extern size_t fake_fail_at;
+
 #endif
