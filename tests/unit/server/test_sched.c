@@ -15,16 +15,16 @@ static struct rnn_model *model;
 /* A walker takes `n` steps of tokens first, first + 1, …, and notes what it saw. */
 struct walker {
     struct sequence step;
-    union {
-        struct rnn_state state;
-        char room[sizeof(struct rnn_state) + sizeof(uint64_t)];
-    } memory;
     size_t n_steps, n_prompt, n_taken;
     uint32_t first;
     size_t pause_at; /* after so many steps; 0: never */
     size_t finished_turn;
     struct walker *kills; /* removes it when done */
     struct walker *starts;
+    union {
+        struct rnn_state state;
+        char room[sizeof(struct rnn_state) + sizeof(uint64_t)];
+    } memory;
 };
 
 static size_t turn_number;
