@@ -271,6 +271,15 @@ static void sweep_idle(struct connection *c, uint64_t now_ns, uint64_t limit_ns)
     }
 }
 
+/* During an upload: a client that has shut its side, seen so twice, will not send the rest. */
+static bool upload_abandoned(struct connection *c)
+{
+    bool before = c->half_closed_twice;
+    uint64_t bytes = 0;
+
+    return tcpinfo_look(c->fd, &bytes, &c->half_closed_twice) && c->half_closed_twice && before;
+}
+
 static void sweep_one(struct connection *c)
 {
     uint64_t now_ns = c->http->shard->now_ns;
@@ -282,9 +291,11 @@ static void sweep_one(struct connection *c)
             linger_end(c);
     } else if (!x) {
         sweep_idle(c, now_ns, limit_ns);
-    } else if ((x->phase == EXCHANGE_UPLOADING || x->discard) && !x->queued &&
-               now_ns - x->request.received_ns > limit_ns) {
-        exchange_refuse_raw(x, REPLY_SLOW, "the request's body did not arrive in time");
+    } else if ((x->phase == EXCHANGE_UPLOADING || x->discard) && !x->queued) {
+        if (upload_abandoned(c))
+            shutdown(c->fd, SHUT_RDWR);
+        else if (now_ns - x->request.received_ns > limit_ns)
+            exchange_refuse_raw(x, REPLY_SLOW, "the request's body did not arrive in time");
     }
 }
 
