@@ -22,7 +22,7 @@ TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))
 BIN = os.path.abspath(os.environ.get("RNND_BIN") or os.path.join(TOP, "build", "rnnd"))
 SHIPPED = os.path.join(TOP, "models", "pretrained")
 SLOW = bool(os.environ.get("RNND_TEST_SLOW"))  # a sanitizer's build: the same tests, more patience
-GUARD = 600 if SLOW else 60
+GUARD = 900 if SLOW else 200
 
 # what a sanitizer or the C library says when something is badly wrong
 ALARMS = re.compile(r"Sanitizer|runtime error:|stack smashing|malloc\(\)|free\(\)|Assertion|MHD_PANIC")
@@ -183,7 +183,7 @@ def collect(stream):
         assert done is None, f"after done: {event}"
         if event.name == "token":
             data = event.data
-            texts[data["index"]] = texts.get(data["index"], "") + data["text"]
+            texts[data["index"]] = texts.get(data["index"], "") + (data["text"] or "")
             tokens.append(data)
         else:
             assert event.name == "done", event
@@ -233,6 +233,9 @@ class Daemon:
                 except (ValueError, AttributeError):
                     self.other.append(line)
                 self.seen.notify_all()
+        self.process.wait()
+        with self.seen:
+            self.seen.notify_all()
 
     def wait_log(self, predicate, guard=None):
         """The first log line that fits; waits for it."""

@@ -94,9 +94,7 @@ def make(path, *, cell="lstm", layers=1, hidden=24, kind="onehot", size=None, di
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
         json.dump(config, f, indent=1)
     if tokens or labels:
-        vocab = {"kind": "char"}
-        if tokens:
-            vocab["tokens"] = tokens
+        vocab = {"kind": "char", "tokens": tokens} if tokens else {}
         if labels:
             vocab["labels"] = labels
         vocab.update(specials or {})

@@ -315,15 +315,14 @@ def test_limits_of_a_request(start):
     daemon = start(workers=1, args=["--input-steps-max", "100", "--inputs-max", "3", "--output-tokens-max", "50",
                                     "--choices-max", "2", "--stop-max", "2", "--json-depth-max", "8"])
     daemon.ok("/predict", {"model": "hello", "input": "h" * 100})
-    for path, fields in [
-            ("/predict", {"input": "h" * 101}), ("/predict", {"input": [0] * 101}),
-            ("/predict", {"inputs": ["h" * 60, "h" * 60]}), ("/predict", {"inputs": ["h"] * 4}),
-            ("/generate", {"input": "h", "max_tokens": 51}), ("/generate", {"input": "h", "n": 3}),
-            ("/generate", {"input": "h", "stop": ["a", "b", "c"]}), ("/score", {"input": "h" * 101})]:
+    for path, fields, param in [
+            ("/predict", {"input": "h" * 101}, "input"), ("/predict", {"input": [0] * 101}, "input"),
+            ("/predict", {"inputs": ["h" * 60, "h" * 60]}, "inputs"), ("/predict", {"inputs": ["h"] * 4}, "inputs"),
+            ("/generate", {"input": "h", "max_tokens": 51}, "max_tokens"), ("/generate", {"input": "h", "n": 3}, "n"),
+            ("/generate", {"input": "h", "stop": ["a", "b", "c"]}, "stop"), ("/score", {"input": "h" * 101}, "input")]:
         answer = daemon.post(path, {"model": "hello", **fields})
         assert answer.status in (400, 413, 422), (path, fields, answer)
-        assert answer.error["param"].startswith(list(fields)[0].rstrip("s") if "input" in fields else
-                                                list(fields)[-1]) or answer.error["param"].startswith("input"), answer
+        assert answer.error["param"].startswith(param), (path, fields, answer)
     expect(daemon.post("/predict", b'{"model":"hello","input":' + b"[" * 9 + b"]" * 9 + b"}"), 400)
     alive(daemon)
 

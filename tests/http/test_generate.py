@@ -110,7 +110,7 @@ def test_neutral_samplers_are_off(daemon):
 
 def test_logit_bias(daemon):
     assert "e" not in one(daemon, seed=1, max_tokens=200, logit_bias={"e": False})["text"]
-    assert set(one(daemon, seed=1, logit_bias={"z": 1000})["text"]) == {"z"}
+    assert set(one(daemon, seed=1, logit_bias={"z": 100})["text"]) == {"z"}
     # by id, too: 41 is "e"
     assert 41 not in one(daemon, seed=1, max_tokens=200, logit_bias={"41": False})["tokens"]
 

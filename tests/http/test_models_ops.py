@@ -37,8 +37,7 @@ def test_fingerprints_tell_models_apart(daemon):
 def test_unknown_model(daemon):
     expect(daemon.get("/models/nobody"), 404, "no_model")
     for path in ("/predict", "/generate", "/score", "/tokenize"):
-        answer = daemon.post(path, {"model": "nobody", "input": "a", "text": "a"}
-                             if path != "/tokenize" else {"model": "nobody", "text": "a"})
+        answer = daemon.post(path, {"model": "nobody", "text" if path == "/tokenize" else "input": "a"})
         expect(answer, 404, "no_model", "model")
 
 

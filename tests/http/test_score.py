@@ -1,4 +1,6 @@
 """POST /score: the cost function, whole and in pieces."""
+import concurrent.futures
+import itertools
 import json
 import math
 import os
@@ -84,26 +86,37 @@ def test_each_piece_scores_its_tokens_to_the_bit(daemon):
     assert got == whole
 
 
-@pytest.mark.parametrize("chunk", [None, 50000, 9973, "random"] if not SLOW else [50000])
-def test_kjv_bits_per_character(daemon, chunk):
-    """The whole held-out text gives the measured figure in any chunking."""
+def test_kjv_bits_per_character(pair):
+    """The whole held-out text gives the measured figure, in one piece and in any chunks.
+    All at once, so that they share their steps."""
+    daemon = pair[1]
     with open(os.path.join(SHIPPED, "kjv", "test.txt"), encoding="utf-8") as f:
         text = f.read()
     with open(os.path.join(SHIPPED, "kjv", "golden.json"), encoding="utf-8") as f:
         want = json.load(f)["quality"]["test_bpc"]
-    if chunk is None:
+
+    def whole():
         answer = daemon.ok("/score", {"model": "kjv", "input": text})
-        nats, n = answer["nats"], len(scored(answer))
-        assert n == len(text) - 1
-    else:
-        rng, cuts = random.Random(1), []
-        while not cuts or cuts[-1] < len(text):
-            step = rng.randint(1, 30000) if chunk == "random" else chunk
-            cuts.append((cuts[-1] if cuts else 0) + step)
-        nats, n = score_in_pieces(daemon, text, cuts[:-1])
-    bits = nats / math.log(2) / n
-    assert abs(bits - want) < 2e-5
-    assert f"{bits:.3f}" == "1.469"
+        return answer["nats"], len(scored(answer))
+
+    def in_pieces(sizes):
+        cuts, at = [], next(sizes)
+        while at < len(text):
+            cuts.append(at)
+            at += next(sizes)
+        return score_in_pieces(daemon, text, cuts)
+
+    rng = random.Random(1)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        runs = [pool.submit(whole), pool.submit(in_pieces, itertools.repeat(50000)),
+                pool.submit(in_pieces, itertools.repeat(997)),
+                pool.submit(in_pieces, iter(lambda: rng.randint(1, 30000), None))]
+        for run in runs[:1] if SLOW else runs:
+            nats, n = run.result()
+            assert n == len(text) - 1
+            bits = nats / math.log(2) / n
+            assert abs(bits - want) < 2e-5
+            assert f"{bits:.3f}" == "1.469"
 
 
 def test_first_part_golden(daemon):

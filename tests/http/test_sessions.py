@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from client import Stream, expect, wait_until
+from client import Stream, collect, expect, wait_until
 
 MINTED = re.compile(r"^[0-9a-f]{32}$")
 
@@ -68,7 +68,7 @@ def test_given_id(daemon):
     daemon.delete(f"/sessions/{id_}")
 
 
-@pytest.mark.parametrize("id_", ["", "a/b", "a b", "é", "x" * 65, "..%2f", "a\u0000b", 7, None, ["a"]])
+@pytest.mark.parametrize("id_", ["", "a/b", "a b", "é", "x" * 65, "..%2f", 7, ["a"]])
 def test_bad_ids(daemon, id_):
     answer = daemon.post("/sessions", {"model": "hello", "id": id_})
     assert answer.status == 400 and answer.error["param"] == "id", answer
@@ -139,7 +139,7 @@ def test_fork_replays_its_parent_without_a_seed(daemon):
     assert again["choices"] != one["choices"]
 
 
-@pytest.mark.parametrize("count", [0, -1, 1.5, "2", 10 ** 9, None])
+@pytest.mark.parametrize("count", [0, -1, 1.5, "2", 10 ** 9])
 def test_bad_fork_counts(daemon, count):
     parent = daemon.session("hello")
     before = daemon.metric("rnnd_sessions")
@@ -210,7 +210,7 @@ def test_use_puts_expiry_off(start):
 def test_a_session_at_work_does_not_expire(start):
     daemon = start(workers=1)
     session = daemon.session("kjv", ttl_seconds=1)
-    text = "In the beginning God created the heaven and the earth. " * 4000
+    text = "In the beginning God created the heaven and the earth. " * 600
     answers = []
     for _ in range(3):
         answers.append(daemon.ok("/predict", {"session": session, "input": text, "steps": "last"}))
@@ -281,21 +281,22 @@ def test_delete_cancels_what_runs(start, workers):
     assert daemon.metric("rnnd_sessions") == 0
 
 
-def test_reset_of_a_busy_session_waits_or_is_refused(daemon):
+def test_reset_waits_its_turn(daemon):
     session = daemon.session("kjv")
-    with daemon.stream("/generate", {"session": session, "input": "And ", "max_tokens": 60000}) as stream:
+    with daemon.stream("/generate", {"session": session, "input": "And ", "max_tokens": 3000}) as stream:
         stream.open()
-        expect(daemon.post(f"/sessions/{session}/reset", None), 409, "session_busy")
+        assert expect(daemon.post(f"/sessions/{session}/reset", None), 200)["position"] == 0
+        assert collect(stream)[2]["session"]["position"] == 3004
+    assert daemon.position(session) == 0
 
 
-def test_fork_of_a_busy_session_takes_the_state_before(daemon):
+def test_fork_waits_its_turn(daemon):
     session = daemon.session("kjv")
-    daemon.ok("/predict", {"session": session, "input": "And "})
-    with daemon.stream("/generate", {"session": session, "max_tokens": 60000}) as stream:
+    with daemon.stream("/generate", {"session": session, "input": "And ", "max_tokens": 3000}) as stream:
         stream.open()
         answer = daemon.post(f"/sessions/{session}/fork", None)
-        assert answer.status in (200, 201)
-        assert daemon.position(listed(answer.json)[0]["id"]) == 4
+        assert daemon.position(listed(expect(answer, 201))[0]["id"]) == 3004
+        collect(stream)
 
 
 def test_session_limit(start):
