@@ -50,8 +50,14 @@ install: build ## into DESTDIR/PREFIX: program, models, sample configuration, un
 clean: ## remove what was built
 	rm -rf build build-*
 
-gates: ## what CI adds to `make test`: two compilers, sanitizers, valgrind, lint
+gates: ## what CI adds to `make test`: lint, two compilers, sanitizers
 	@tests/gates
+
+asan tsan: ## the suite under ASan and UBSan, or under TSan
+	@tests/gates $@
+
+valgrind: ## memcheck on the unit tests (a quarter of an hour)
+	@tests/gates valgrind
 
 lint: ## arrows between the rooms, formatting, files
 	@tests/lint/run
