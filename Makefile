@@ -53,8 +53,11 @@ clean: ## remove what was built
 gates: ## what CI adds to `make test`: lint, two compilers, sanitizers
 	@tests/gates
 
-asan tsan: ## the suite under ASan and UBSan, or under TSan
-	@tests/gates $@
+asan: ## the whole suite under ASan and UBSan
+	@tests/gates asan-all
+
+tsan: ## the whole suite under TSan
+	@tests/gates tsan-all
 
 valgrind: ## memcheck on the unit tests (a quarter of an hour)
 	@tests/gates valgrind
