@@ -116,3 +116,54 @@ def test_case(golden, name):
         else:
             assert run["kind"] == "state"  # a given state is no request of this API yet
     assert check.n > 0
+
+
+# ---- Models that strangers trained ----
+
+def strangers():
+    """Folders in RNND_CHECKPOINTS_DIR with golden texts of their own (prompts, greedy, score, stateful)."""
+    found = {}
+    for folder in os.environ.get("RNND_CHECKPOINTS_DIR", "").split(":"):
+        for name in sorted(os.listdir(folder)) if folder else []:
+            path = os.path.join(folder, name, "golden.json")
+            if os.path.exists(path) and "greedy" in load(path):
+                found[name] = os.path.join(folder, name)
+    return found
+
+
+def close(got, want, tolerance):
+    assert len(got) == len(want)
+    for g, w in zip(got, want):
+        assert abs(g - w) <= tolerance, (g, w)
+
+
+def check_stranger(daemon, name, case):
+    tolerance = case["logits_tolerance_f32"]
+    for prompt in case["prompts"]:
+        assert daemon.ok("/tokenize", {"model": name, "text": prompt["text"]})["tokens"] == prompt["ids"]
+        answer = daemon.ok("/predict", {"model": name, "input": prompt["text"], "return": ["logits"]})
+        close(answer["outputs"][-1]["logits"], prompt["last_logits"], tolerance)
+    for run in case["greedy"]:
+        answer = daemon.ok("/generate", {"model": name, "input": run["prompt"], "temperature": 0,
+                                         "max_tokens": run["n"]})
+        assert answer["choices"][0]["text"] == run["text"]
+    scores = daemon.ok("/score", {"model": name, "input": case["score"]["text"]})["tokens"]
+    close([s["logprob"] for s in scores[1:]], case["score"]["logprobs"], 2 * tolerance)
+    session = daemon.session(name)
+    daemon.ok("/predict", {"session": session, "input": case["stateful"]["first"]})
+    answer = daemon.ok("/predict", {"session": session, "input": case["stateful"]["then"], "return": ["logits"]})
+    close(answer["outputs"][-1]["logits"], case["stateful"]["last_logits_after_then"], tolerance)
+    answer = daemon.ok("/predict", {"model": name, "input": case["all_steps"]["text"], "steps": "all",
+                                    "return": ["logits"]})
+    for output, want in zip(answer["outputs"], case["all_steps"]["logits"], strict=True):
+        close(output["logits"], want, tolerance)
+
+
+STRANGERS = strangers()
+
+if STRANGERS:
+    @pytest.mark.parametrize("name", STRANGERS)
+    def test_strangers_model(tmp_path, name):
+        os.symlink(STRANGERS[name], tmp_path / name)
+        with Daemon(str(tmp_path)) as daemon:
+            check_stranger(daemon, name, load(os.path.join(STRANGERS[name], "golden.json")))

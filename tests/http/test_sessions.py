@@ -210,7 +210,7 @@ def test_use_puts_expiry_off(start):
 def test_a_session_at_work_does_not_expire(start):
     daemon = start(workers=1)
     session = daemon.session("kjv", ttl_seconds=1)
-    text = "In the beginning God created the heaven and the earth. " * 600
+    text = "In the beginning God created the heaven and the earth. " * 200
     answers = []
     for _ in range(3):
         answers.append(daemon.ok("/predict", {"session": session, "input": text, "steps": "last"}))
