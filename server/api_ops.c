@@ -3,26 +3,35 @@
 
 #include "server/answer.h"
 #include "server/metrics.h"
+#include "server/models.h"
 
 /* server/openapi.yaml as an array of bytes, made at build time. */
 static const unsigned char openapi[] = {
 #include "server/openapi.inc"
 };
 
-static void reply_status_word(struct request *request, const char *word)
+void api_livez(struct request *request, const char *arg)
 {
     struct buf body = {0};
 
-    buf_puts(&body, "{\"status\":");
-    answer_text(&body, word);
-    buf_putc(&body, '}');
+    (void)arg;
+    buf_puts(&body, "{\"status\":\"live\"}");
     reply_json(request, 200, &body);
 }
 
-void api_livez(struct request *request, const char *arg)
+/* Ready, with the folders that could not be opened, if there are any. */
+static void reply_ready(struct request *request)
 {
-    (void)arg;
-    reply_status_word(request, "live");
+    const char *const *failed = models_failed(request->shard->server->models);
+    struct buf body = {0};
+
+    buf_puts(&body, "{\"status\":\"ready\"");
+    for (size_t i = 0; failed[i]; i++) {
+        buf_puts(&body, i == 0 ? ",\"failed_models\":[" : ",");
+        answer_text(&body, failed[i]);
+    }
+    buf_puts(&body, failed[0] ? "]}" : "}");
+    reply_json(request, 200, &body);
 }
 
 void api_readyz(struct request *request, const char *arg)
@@ -35,7 +44,7 @@ void api_readyz(struct request *request, const char *arg)
     else if (!atomic_load(&server->ready))
         reply_error(request, REPLY_STARTING, NULL, "the server is starting");
     else
-        reply_status_word(request, "ready");
+        reply_ready(request);
 }
 
 void api_metrics(struct request *request, const char *arg)

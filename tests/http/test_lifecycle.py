@@ -364,6 +364,7 @@ def test_spoiled_model_folder(tmp_path, name):
         if word is not None:
             line = next(e for e in daemon.log if e["level"] == "error")
             assert "bad" in json.dumps(line)
+            assert daemon.get("/readyz").json == {"status": "ready", "failed_models": ["bad"]}
 
 
 def test_model_without_vocabulary_loads(tmp_path):
