@@ -17,24 +17,46 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "core/activation.h"
 #include "core/kernels.h"
 
 #define RNN_GATES_MAX 4
 
+struct rnn_cell_ops;
+
+/* A cell with its settings, as a layer has it. */
+struct rnn_cell {
+    const struct rnn_cell_ops *ops;
+    struct rnn_cell_settings settings;
+    const float *peephole[3]; /* of i, f and o, each [16 * n_vectors], zero past hidden; or NULL */
+};
+
 struct rnn_cell_ops {
-    const char *name;                    /* "rnn_tanh", "rnn_relu", "lstm", "gru" */
+    const char *name;                    /* "rnn_tanh", "rnn_relu", "rnn", "lstm", "gru" */
     unsigned n_gates;                    /* groups of `hidden` rows in weight_ih and weight_hh */
     unsigned char x_slot[RNN_GATES_MAX]; /* slot of gate g's input sum: n_gates slots in a run … */
     unsigned char h_slot[RNN_GATES_MAX]; /* … and of its recurrent sum: the same */
-    bool has_c;                          /* keeps a cell state beside h */
-    bool may_project;                    /* proj_size is allowed */
+    unsigned n_again;      /* the last n_again gates' recurrent product runs over what reset() gives
+                              instead of over h: 0, or 1 for a reset gate before the product */
+    bool resets_before;    /* tells two cells of one name apart */
+    bool has_c;            /* keeps a cell state beside h */
+    bool may_project;      /* proj_size is allowed */
+    bool may_activate;     /* activation is allowed: the name does not fix it */
+    bool may_peephole;     /* peepholes are allowed */
+    bool may_input_forget; /* input_forget is allowed */
+    struct rnn_cell_settings preset;
 
     /* One row.  gates [n_blocks * 64] in; h [16 * n_vectors] the old hidden state, not read by
      * cells whose h is wholly in the gates; c in and out, NULL without has_c; out [16 * n_vectors]
      * the new h (before the projection), which may be h itself.  n_vectors = ⌈hidden / 16⌉; lanes
-     * past `hidden` come in as zero and must go out as zero. */
-    void (*finish)(const struct rnn_kernels *kernels, const float *gates, const float *h, float *c,
-                   float *out, size_t n_vectors);
+     * past `hidden` come in as zero; what goes out there is cleared by the caller. */
+    void (*finish)(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                   const float *gates, const float *h, float *c, float *out, size_t n_vectors);
+
+    /* With n_again: what its product runs over, after the first recurrent product.  out
+     * [16 * n_vectors] is not h. */
+    void (*reset)(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                  const float *gates, const float *h, float *out, size_t n_vectors);
 };
 
 /* Place in a gate row of unit `unit` of the sum that goes to `slot`. */
@@ -47,6 +69,9 @@ static inline size_t rnn_cell_place(const struct rnn_cell_ops *cell, unsigned sl
 
 /* All cells; NULL-ended.  Stands in models/registry.c. */
 extern const struct rnn_cell_ops *const rnn_cells[];
+
+/* One of them, or NULL. */
+const struct rnn_cell_ops *rnn_cell_find(const char *name, bool resets_before);
 
 /* models/cell_*.c */
 extern const struct rnn_cell_ops rnn_cell_tanh;

@@ -81,19 +81,39 @@ static unsigned first_slot(const unsigned char *slots, unsigned n)
     return first;
 }
 
-struct rnn_panels panels_of_cell(const struct rnn_cell_ops *cell, size_t hidden, size_t k,
-                                 bool recurrent)
+/* The gates that a product fills: [first, first + n), and where. */
+struct gates {
+    unsigned first, n;
+    const unsigned char *slots; /* [n] */
+};
+
+static struct gates gates_of(const struct rnn_cell_ops *cell, enum rnn_product product)
 {
-    const unsigned char *slots = recurrent ? cell->h_slot : cell->x_slot;
+    unsigned n_first = cell->n_gates - cell->n_again;
+
+    switch (product) {
+    case RNN_PRODUCT_X:
+        return (struct gates){0, cell->n_gates, cell->x_slot};
+    case RNN_PRODUCT_H:
+        return (struct gates){0, n_first, cell->h_slot};
+    default:
+        return (struct gates){n_first, cell->n_again, cell->h_slot + n_first};
+    }
+}
+
+struct rnn_panels panels_of_cell(const struct rnn_cell_ops *cell, size_t hidden, size_t k,
+                                 enum rnn_product product)
+{
+    struct gates gates = gates_of(cell, product);
 
     if (cell->n_gates == 1)
         return panels_of_matrix(hidden, k);
     return (struct rnn_panels){
         .k = k,
         .n_blocks = RNN_PAD_LANES(hidden) / RNN_LANES,
-        .width = cell->n_gates,
-        .last_width = cell->n_gates,
-        .offset = first_slot(slots, cell->n_gates) * RNN_LANES,
+        .width = gates.n,
+        .last_width = gates.n,
+        .offset = first_slot(gates.slots, gates.n) * RNN_LANES,
     };
 }
 
@@ -118,14 +138,15 @@ void panels_pack_matrix(struct rnn_panels *panels, float *memory, const float *w
 }
 
 void panels_pack_cell(struct rnn_panels *panels, float *memory, const float *weights,
-                      const struct rnn_cell_ops *cell, size_t hidden, bool recurrent)
+                      const struct rnn_cell_ops *cell, size_t hidden, enum rnn_product product)
 {
-    const unsigned char *slots = recurrent ? cell->h_slot : cell->x_slot;
+    struct gates gates = gates_of(cell, product);
 
-    for (unsigned g = 0; g < cell->n_gates; g++)
+    weights += gates.first * hidden * panels->k;
+    for (unsigned g = 0; g < gates.n; g++)
         for (size_t u = 0; u < hidden; u++)
             pack_output(panels, memory, weights + (g * hidden + u) * panels->k,
-                        rnn_cell_place(cell, slots[g], u));
+                        rnn_cell_place(cell, gates.slots[g], u));
     panels->w = memory;
 }
 

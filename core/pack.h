@@ -28,9 +28,12 @@ size_t panels_size(const struct rnn_panels *panels);
  */
 struct rnn_panels panels_of_matrix(size_t outputs, size_t k);
 
-/* The shape of a cell's input (recurrent = false) or recurrent product. */
+/* The products of a cell: over its input, over h, and over what its reset() leaves of h. */
+enum rnn_product { RNN_PRODUCT_X, RNN_PRODUCT_H, RNN_PRODUCT_AGAIN };
+
+/* The shape of one of them. */
 struct rnn_panels panels_of_cell(const struct rnn_cell_ops *cell, size_t hidden, size_t k,
-                                 bool recurrent);
+                                 enum rnn_product product);
 
 /* Fills panels->w (in `memory`, zeroed, panels_size() floats) from a row-major [outputs][k]. */
 void panels_pack_matrix(struct rnn_panels *panels, float *memory, const float *weights,
@@ -38,7 +41,7 @@ void panels_pack_matrix(struct rnn_panels *panels, float *memory, const float *w
 
 /* The same from PyTorch's [n_gates * hidden][k]. */
 void panels_pack_cell(struct rnn_panels *panels, float *memory, const float *weights,
-                      const struct rnn_cell_ops *cell, size_t hidden, bool recurrent);
+                      const struct rnn_cell_ops *cell, size_t hidden, enum rnn_product product);
 
 /* out[…] += the column of input `i`: what a one-hot input's product comes to. */
 void panels_add_column(const struct rnn_panels *panels, size_t i, float *out);

@@ -34,7 +34,13 @@ struct rnn_model;
 
 enum rnn_topology { RNN_SYNCED, RNN_MANY_TO_ONE, RNN_ONE_TO_MANY, RNN_SEQ2SEQ };
 enum rnn_input_kind { RNN_INPUT_DENSE, RNN_INPUT_ONEHOT, RNN_INPUT_EMBEDDING };
-enum rnn_head_activation { RNN_HEAD_NONE, RNN_HEAD_SOFTMAX, RNN_HEAD_SIGMOID };
+enum rnn_head_activation {
+    RNN_HEAD_NONE, /* plain numbers */
+    RNN_HEAD_SOFTMAX,
+    RNN_HEAD_SIGMOID,
+    RNN_HEAD_GAUSSIAN, /* means, then logarithms of standard deviations */
+    RNN_HEAD_MIXTURE   /* pen states and bivariate Gaussians (Graves 2013) */
+};
 
 struct rnn_open_options {
     size_t table_max_bytes; /* layer 0's token table is built up to this size; 0: never */
@@ -42,21 +48,30 @@ struct rnn_open_options {
 
 /* What a caller may know of a model.  All pointers live as long as the model. */
 struct rnn_model_info {
-    const char *name;  /* the folder's own name */
-    const char *cell;  /* "rnn_tanh", "rnn_relu", "lstm", "gru" */
+    const char *name; /* the folder's own name */
+    const char *cell; /* "rnn_tanh", "rnn_relu", "rnn", "lstm", "gru"; "dense": nothing recurrent */
     const char *dtype; /* type of the tensors on disk: "F32", "F16", "BF16", "F64" */
     enum rnn_topology topology;
-    enum rnn_input_kind input_kind;
-    size_t input_size;    /* frame width (dense) or number of token ids */
-    size_t embedding_dim; /* 0 unless embedded */
-    size_t layers;
+    enum rnn_input_kind input_kind; /* of what a client gives: the encoder's, a captioner's frame */
+    size_t input_size;              /* frame width (dense) or number of token ids */
+    size_t decoder_size;   /* ids (or width of frames) that the decoder or only stack reads */
+    size_t embedding_dim;  /* 0 unless embedded */
+    size_t layers;         /* recurrent ones, of the decoder or the only stack */
+    size_t encoder_layers; /* 0: no encoder */
     size_t hidden_size;
     size_t proj_size; /* 0: no projection */
     bool bidirectional;
     bool has_head;
     enum rnn_head_activation activation;
-    size_t hidden_width; /* floats in the top layer's output */
-    size_t output_size;  /* floats in a row's logits; hidden_width where there is no head */
+    size_t hidden_width; /* floats in the output of the layer under the readout */
+    size_t output_size; /* floats in a row's logits; the top layer's width where there is no head */
+    size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
+    size_t components;  /* of a mixture; 0: none */
+    unsigned pen;       /* its pen logits: 1 or 3 */
+    const char *attention;   /* "additive", "dot", "general", or NULL */
+    const char *unsteppable; /* why the state between two steps is not the whole memory, so that no
+                                session can be held, in words; NULL: it is */
+    size_t max_len;          /* tokens that the model's makers let it write at most; 0: unsaid */
     uint64_t parameters;
     size_t state_bytes;
     size_t weight_bytes;       /* packed weights in memory, table included */
@@ -104,8 +119,10 @@ void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint
 /* Where the parts of `memory` are: one entry for each layer, direction and kind, in the order of
  * layers. */
 struct rnn_state_part {
-    const char *kind; /* "h" hidden state, "c" cell state */
-    unsigned layer;
+    const char
+        *kind;      /* "h" hidden state, "c" cell state, "y" last output, "pool" mean or maximum */
+    unsigned stack; /* 0: the only one, or the decoder; 1: the encoder */
+    unsigned layer; /* recurrent layers of the stack, from 0 */
     unsigned direction;
     size_t offset; /* in floats from memory[0] */
     size_t size;   /* in floats */
@@ -125,17 +142,22 @@ void rnn_scratch_free(struct rnn_scratch *scratch);
 enum rnn_row_input {
     RNN_ROW_TOKEN, /* feed `token`; position grows by one */
     RNN_ROW_FRAME, /* feed `frame`; position grows by one */
-    RNN_ROW_READ   /* feed nothing: only read the output off the state as it stands */
+    RNN_ROW_READ,  /* feed nothing: only read the output off the state as it stands */
+    RNN_ROW_HEAD /* feed nothing: the output of `frame` as a readout; the state is not looked at */
 };
+
+struct rnn_memory; /* what an attending decoder looks at: rnn_walk_memory() */
 
 struct rnn_row {
     struct rnn_state *state; /* in and out; no two rows of a step may share one */
     enum rnn_row_input input;
-    uint32_t token;     /* < input_size: the caller has checked */
+    uint32_t token;     /* < the size of its pass's input: the caller has checked */
     const float *frame; /* [input_size], finite: the caller has checked */
+    unsigned pass;      /* 0: the only stack, or the decoder; others are for walks to name */
+    const struct rnn_memory *memory; /* of an attending decoder's row */
     float *logits; /* out [output_size], before the activation; NULL: the head is not computed for
                       this row */
-    float *hidden; /* out [hidden_width], the top layer's output; NULL: not wanted */
+    float *hidden; /* out [hidden_width], the output under the readout; NULL: not wanted */
 };
 
 /* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to
@@ -143,9 +165,61 @@ struct rnn_row {
 void rnn_step(const struct rnn_model *model, struct rnn_scratch *scratch,
               const struct rnn_row *rows, size_t n_rows);
 
-/* Head activation over one row: softmax, sigmoid, or a copy.  logits and out are [output_size] and
- * may be the same. */
+/* Head activation over one row: softmax; sigmoid; values, denormalised; means and standard
+ * deviations of a Gaussian, denormalised; parameters of a mixture.  logits and out are
+ * [output_size] and may be the same. */
 void rnn_activate(const struct rnn_model *model, const float *logits, float *out);
+
+/* ---- Walk ---- */
+
+/* A whole input on its way through a model, row by row.
+ *
+ * A stack of one direction is stepped as the input comes.  A layer of two directions has to see the
+ * whole input before the layer above it sees the first step; an encoder is done before its decoder
+ * begins; a captioner's frame becomes a state.  A walk knows all of this: it names the row to step
+ * next, and which rows have an output.  A synced model has an output at every step of the input, a
+ * many-to-one model one after the last, an encoder–decoder or captioner one after bos and one after
+ * each token of the target. */
+struct rnn_walk;
+
+struct rnn_walk_input {
+    const uint32_t *tokens; /* [n], or */
+    const float *frames;    /* [n][input_size]; both live as long as the walk steps */
+    size_t n;
+    const uint32_t *target; /* [n_target] fed to the decoder after bos */
+    size_t n_target;
+    bool last_only; /* of a synced model's outputs only the last is wanted */
+};
+
+enum rnn_walk_next {
+    RNN_WALK_ON,     /* step the row; nothing comes out */
+    RNN_WALK_OUTPUT, /* step the row; its logits and hidden are an output, if they are wanted */
+    RNN_WALK_DONE    /* there is no further row */
+};
+
+/* A walk of `state`, from where it stands; the caller ends it with rnn_walk_free().  Allocates what
+ * the whole walk needs; where that could be much, rnn_walk_bytes() says how much.  RNN_ERANGE for
+ * an input of no steps where the model wants some.  One thread. */
+int rnn_walk_new(struct rnn_walk **out, const struct rnn_model *model, struct rnn_state *state,
+                 const struct rnn_walk_input *input, struct rnn_err *err);
+void rnn_walk_free(struct rnn_walk *walk);
+size_t rnn_walk_bytes(const struct rnn_model *model, size_t n); /* SIZE_MAX where it overflows */
+
+/* Fills in the next row (all but logits; hidden only where the walk needs it itself), after the
+ * last one has been stepped. */
+enum rnn_walk_next rnn_walk_next(struct rnn_walk *walk, struct rnn_row *row);
+
+/* Of the row just filled in: the step of the input (synced, many to one) or of the target (0: bos)
+ * that the output belongs to. */
+size_t rnn_walk_step(const struct rnn_walk *walk);
+
+/* [n][hidden_width], what the layer under the readout gave at each step, once the walk has an output;
+ * NULL where it is not kept because the input is stepped as it comes. */
+const float *rnn_walk_outputs(const struct rnn_walk *walk);
+
+/* For rows of the decoder that follow the walk; NULL without attention.  Lives as long as the
+ * walk; rows that share it are stepped on one thread. */
+const struct rnn_memory *rnn_walk_memory(const struct rnn_walk *walk);
 
 /* ---- Distributions
  * ------------------------------------------------------------------------------------------ */

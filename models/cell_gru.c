@@ -10,9 +10,10 @@
  * recurrent sum.  Three slots in a run for either product. */
 #include "core/cell.h"
 
-static void finish(const struct rnn_kernels *kernels, const float *gates, const float *h, float *c,
-                   float *out, size_t n_vectors)
+static void finish(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                   const float *gates, const float *h, float *c, float *out, size_t n_vectors)
 {
+    (void)cell;
     (void)c;
     kernels->gru(gates, h, out, n_vectors);
 }
@@ -22,5 +23,9 @@ const struct rnn_cell_ops rnn_cell_gru = {
     .n_gates = 3,
     .x_slot = {1, 2, 0},
     .h_slot = {1, 2, 3},
+    .may_activate = true,
+    .preset = {.gate = {RNN_SIGMOID, 1, 0},
+               .candidate = {RNN_TANH, 1, 1},
+               .output = {RNN_TANH, 1, 1}},
     .finish = finish,
 };

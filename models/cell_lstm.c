@@ -7,9 +7,10 @@
  * Input and recurrent sums of a gate are added, so each has one slot. */
 #include "core/cell.h"
 
-static void finish(const struct rnn_kernels *kernels, const float *gates, const float *h, float *c,
-                   float *out, size_t n_vectors)
+static void finish(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                   const float *gates, const float *h, float *c, float *out, size_t n_vectors)
 {
+    (void)cell;
     (void)h;
     kernels->lstm(gates, c, out, n_vectors);
 }
@@ -21,5 +22,9 @@ const struct rnn_cell_ops rnn_cell_lstm = {
     .h_slot = {0, 1, 2, 3},
     .has_c = true,
     .may_project = true,
+    .may_activate = true,
+    .preset = {.gate = {RNN_SIGMOID, 1, 0},
+               .candidate = {RNN_TANH, 1, 1},
+               .output = {RNN_TANH, 1, 1}},
     .finish = finish,
 };

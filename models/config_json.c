@@ -9,87 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "core/cell.h"
+#include "models/config_read.h"
 
-enum { DEPTH_MAX = 8, PATH_MAX_BYTES = 64 };
+enum { DEPTH_MAX = 8 };
 
 static const char *const topology_names[] = {"synced", "many_to_one", "one_to_many", "seq2seq",
                                              NULL};
 static const char *const input_names[] = {"dense", "onehot", "embedding", NULL};
-static const char *const activation_names[] = {"none", "softmax", "sigmoid", NULL};
+static const char *const activation_names[] = {"none",     "softmax", "sigmoid",
+                                               "gaussian", "mixture", NULL};
 static const char *const dtype_names[] = {"F32", "F16", "BF16", "F64", NULL};
-
-/* ---- Reading one key ---- */
-
-static void join(char out[PATH_MAX_BYTES], const char *path, const char *key)
-{
-    snprintf(out, PATH_MAX_BYTES, "%.40s%s%.20s", path, *path ? "." : "", key);
-}
-
-static int missing(const char *path, const char *key, struct rnn_err *err)
-{
-    char place[PATH_MAX_BYTES];
-
-    join(place, path, key);
-    return rnn_fail_at(err, RNN_EFORMAT, place, -1, "%s is missing", place);
-}
-
-static int want_object(const struct cJSON *object, const char *path, const char *key,
-                       const struct cJSON **out, struct rnn_err *err)
-{
-    const struct cJSON *value = json_get(object, key);
-    char place[PATH_MAX_BYTES];
-
-    if (!value)
-        return missing(path, key, err);
-    join(place, path, key);
-    if (!cJSON_IsObject(value))
-        return rnn_fail_at(err, RNN_ETYPE, place, -1, "%s: want an object", place);
-    *out = value;
-    return 0;
-}
-
-static int want_size(const struct cJSON *object, const char *path, const char *key, size_t max,
-                     size_t *out, struct rnn_err *err)
-{
-    int64_t value = 0;
-    int rc = json_read_int(object, path, key, 1, (int64_t)max, &value, err);
-
-    if (rc < 0)
-        return rc;
-    if (value == 0)
-        return missing(path, key, err);
-    *out = (size_t)value;
-    return 0;
-}
-
-/* One of `names`; *out is its place.  An absent key leaves *out alone if `optional`. */
-static int read_choice(const struct cJSON *object, const char *path, const char *key,
-                       const char *const *names, bool optional, int *out, struct rnn_err *err)
-{
-    char place[PATH_MAX_BYTES], list[96] = "";
-    const char *value = NULL;
-    size_t used = 0;
-    int rc = json_read_string(object, path, key, &value, err);
-
-    if (rc < 0)
-        return rc;
-    if (!value)
-        return optional ? 0 : missing(path, key, err);
-    for (int i = 0; names[i]; i++) {
-        if (strcmp(value, names[i]) == 0) {
-            *out = i;
-            return 0;
-        }
-        if (used < sizeof list)
-            used +=
-                (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "", names[i]);
-    }
-    join(place, path, key);
-    return rnn_fail_at(err, RNN_EUNSUPPORTED, place, -1, "%s: want one of %s, found '%.32s'", place,
-                       list, value);
-}
 
 /* A token id below `limit`; -1 stays where there is none. */
 static int read_id(const struct cJSON *object, const char *key, size_t limit, bool wanted,
@@ -98,16 +28,8 @@ static int read_id(const struct cJSON *object, const char *key, size_t limit, bo
     int rc = json_read_int(object, "", key, 0, (int64_t)limit - 1, out, err);
 
     if (rc == 0 && wanted && *out < 0)
-        return missing("", key, err);
+        return config_missing("", key, err);
     return rc;
-}
-
-static int contradiction(struct rnn_err *err, const char *path, const char *key, const char *words)
-{
-    char place[PATH_MAX_BYTES];
-
-    join(place, path, key);
-    return rnn_fail_at(err, RNN_ESHAPE, place, -1, "%s: %s", place, words);
 }
 
 /* ---- Parts of a stack ---- */
@@ -115,168 +37,232 @@ static int contradiction(struct rnn_err *err, const char *path, const char *key,
 static int read_input(const struct cJSON *object, const char *path, struct rnn_stack_spec *stack,
                       struct rnn_err *err)
 {
-    static const char *const keys[] = {"kind", "size", "dim", NULL};
+    static const char *const keys[] = {"kind", "size", "dim", "normalize", NULL};
     const struct cJSON *input;
-    char place[PATH_MAX_BYTES];
+    char place[CONFIG_PATH_BYTES];
     int kind = 0, rc;
 
-    rc = want_object(object, path, "input", &input, err);
+    rc = config_object(object, path, "input", &input, err);
     if (rc < 0)
         return rc;
-    join(place, path, "input");
+    config_join(place, path, "input");
     rc = json_only(input, place, keys, err);
     if (rc == 0)
-        rc = read_choice(input, place, "kind", input_names, false, &kind, err);
+        rc = config_choice(input, place, "kind", input_names, false, &kind, err);
     if (rc == 0)
-        rc = want_size(input, place, "size", RNN_INPUT_MAX, &stack->input_size, err);
+        rc = config_size(input, place, "size", RNN_INPUT_MAX, &stack->input_size, err);
+    if (rc == 0)
+        rc = json_read_bool(input, place, "normalize", &stack->normalize, err);
     if (rc < 0)
         return rc;
     stack->input_kind = (enum rnn_input_kind)kind;
+    if (stack->normalize && stack->input_kind != RNN_INPUT_DENSE)
+        return config_contradiction(err, place, "normalize",
+                                    "tokens have no mean; want kind dense");
     if (stack->input_kind == RNN_INPUT_EMBEDDING)
-        return want_size(input, place, "dim", RNN_HIDDEN_MAX, &stack->embedding_dim, err);
+        return config_size(input, place, "dim", RNN_HIDDEN_MAX, &stack->embedding_dim, err);
     if (json_get(input, "dim"))
-        return contradiction(err, place, "dim", "only an embedding has one");
-    return 0;
-}
-
-static int read_cell(const struct cJSON *rnn, const char *path, const struct rnn_cell_ops **out,
-                     struct rnn_err *err)
-{
-    char place[PATH_MAX_BYTES], list[96] = "";
-    const char *name = NULL;
-    size_t used = 0;
-    int rc = json_read_string(rnn, path, "cell", &name, err);
-
-    if (rc < 0)
-        return rc;
-    if (!name)
-        return missing(path, "cell", err);
-    for (size_t i = 0; rnn_cells[i]; i++) {
-        if (strcmp(name, rnn_cells[i]->name) == 0) {
-            *out = rnn_cells[i];
-            return 0;
-        }
-        if (used < sizeof list)
-            used += (size_t)snprintf(list + used, sizeof list - used, "%s%s", i ? ", " : "",
-                                     rnn_cells[i]->name);
-    }
-    join(place, path, "cell");
-    return rnn_fail_at(err, RNN_EUNSUPPORTED, place, -1, "%s: want one of %s, found '%.32s'", place,
-                       list, name);
-}
-
-static void stack_layers(struct rnn_stack_spec *stack, const struct rnn_layer_spec *layer)
-{
-    size_t width = stack->embedding_dim ? stack->embedding_dim : stack->input_size;
-
-    for (size_t k = 0; k < stack->n_layers; k++) {
-        stack->layers[k] = *layer;
-        stack->layers[k].input_width = width;
-        width = rnn_layer_width(layer);
-    }
-}
-
-static int read_rnn(const struct cJSON *object, const char *path, struct rnn_stack_spec *stack,
-                    struct rnn_err *err)
-{
-    static const char *const keys[] = {"cell",          "hidden_size", "num_layers", "bias",
-                                       "bidirectional", "proj_size",   NULL};
-    struct rnn_layer_spec layer = {.bias = true};
-    const struct cJSON *rnn;
-    char place[PATH_MAX_BYTES];
-    bool bidirectional = false;
-    int64_t proj = 0;
-    int rc;
-
-    rc = want_object(object, path, "rnn", &rnn, err);
-    if (rc < 0)
-        return rc;
-    join(place, path, "rnn");
-    rc = json_only(rnn, place, keys, err);
-    if (rc == 0)
-        rc = read_cell(rnn, place, &layer.cell, err);
-    if (rc == 0)
-        rc = want_size(rnn, place, "hidden_size", RNN_HIDDEN_MAX, &layer.hidden, err);
-    if (rc == 0)
-        rc = want_size(rnn, place, "num_layers", RNN_LAYERS_MAX, &stack->n_layers, err);
-    if (rc == 0)
-        rc = json_read_bool(rnn, place, "bias", &layer.bias, err);
-    if (rc == 0)
-        rc = json_read_bool(rnn, place, "bidirectional", &bidirectional, err);
-    if (rc == 0)
-        rc = json_read_int(rnn, place, "proj_size", 0, RNN_HIDDEN_MAX, &proj, err);
-    if (rc < 0)
-        return rc;
-    if (proj && !layer.cell->may_project)
-        return contradiction(err, place, "proj_size", "only an lstm can have a projection");
-    layer.proj = (size_t)proj;
-    layer.directions = bidirectional ? 2 : 1;
-    stack_layers(stack, &layer);
+        return config_contradiction(err, place, "dim", "only an embedding has one");
     return 0;
 }
 
 static int check_tied(const struct rnn_stack_spec *stack, const char *path, struct rnn_err *err)
 {
-    size_t width = rnn_layer_width(&stack->layers[stack->n_layers - 1]);
-    char words[128];
+    size_t width = rnn_stack_head_width(stack);
 
     if (stack->input_kind != RNN_INPUT_EMBEDDING)
-        return contradiction(err, path, "tied", "there is no embedding to be tied to");
-    if (stack->head.size != stack->input_size) {
-        snprintf(words, sizeof words, "head.size is %zu, the embedding has %zu ids",
-                 stack->head.size, stack->input_size);
-        return contradiction(err, path, "tied", words);
-    }
-    if (width != stack->embedding_dim) {
-        snprintf(words, sizeof words, "the top layer gives %zu floats, the embedding's dim is %zu",
-                 width, stack->embedding_dim);
-        return contradiction(err, path, "tied", words);
-    }
+        return config_contradiction(err, path, "tied", "there is no embedding to be tied to");
+    if (stack->head.size != stack->input_size)
+        return config_contradiction(err, path, "tied",
+                                    "head.size is %zu, the embedding has %zu ids", stack->head.size,
+                                    stack->input_size);
+    if (width != stack->embedding_dim)
+        return config_contradiction(err, path, "tied",
+                                    "the top layer gives %zu floats, the embedding's dim is %zu",
+                                    width, stack->embedding_dim);
     return 0;
+}
+
+/* Parts of a mixture: "components", "pen", and the size that they add up to. */
+static int read_mixture(const struct cJSON *json, const char *path, struct rnn_head_spec *head,
+                        struct rnn_err *err)
+{
+    bool mixture = head->activation == RNN_HEAD_MIXTURE;
+    char place[CONFIG_PATH_BYTES];
+    int64_t pen = 1;
+    int rc;
+
+    if (!mixture) {
+        const char *key = json_get(json, "components") ? "components" : "pen";
+
+        return json_get(json, key) ? config_contradiction(err, path, key, "only a mixture has that")
+                                   : 0;
+    }
+    rc = config_size(json, path, "components", 4096, &head->components, err);
+    if (rc == 0)
+        rc = json_read_int(json, path, "pen", 1, 3, &pen, err);
+    if (rc < 0)
+        return rc;
+    head->pen = (unsigned)pen;
+    config_join(place, path, "pen");
+    if (pen == 2)
+        return rnn_fail_at(err, RNN_ERANGE, place, -1, "%s: want 1 or 3, found 2", place);
+    if (head->size != head->pen + 6 * head->components)
+        return config_contradiction(
+            err, path, "size", "a mixture of %zu with pen %u wants %zu, found %zu",
+            head->components, head->pen, head->pen + 6 * head->components, head->size);
+    return 0;
+}
+
+static int check_head(const struct rnn_stack_spec *stack, const char *path, struct rnn_err *err)
+{
+    const struct rnn_head_spec *head = &stack->head;
+    bool labels = head->activation == RNN_HEAD_SOFTMAX || head->activation == RNN_HEAD_SIGMOID;
+
+    if (head->activation == RNN_HEAD_GAUSSIAN && head->size % 2)
+        return config_contradiction(err, path, "size",
+                                    "as many deviations as means: want an even number, found %zu",
+                                    head->size);
+    if (head->activation == RNN_HEAD_MIXTURE &&
+        (stack->input_kind != RNN_INPUT_DENSE || stack->input_size != 2 + head->pen))
+        return config_contradiction(err, path, "activation",
+                                    "a mixture reads what it writes: want dense input of size %u",
+                                    2 + head->pen);
+    if (head->denormalize && labels)
+        return config_contradiction(err, path, "denormalize", "probabilities have no mean");
+    return head->tied ? check_tied(stack, path, err) : 0;
 }
 
 static int read_head(const struct cJSON *object, const char *path, struct rnn_stack_spec *stack,
                      struct rnn_err *err)
 {
-    static const char *const keys[] = {"size", "bias", "tied", "activation", NULL};
+    static const char *const keys[] = {"size",        "bias",       "tied", "activation",
+                                       "denormalize", "components", "pen",  NULL};
     struct rnn_head_spec *head = &stack->head;
-    const struct cJSON *json;
-    char place[PATH_MAX_BYTES];
+    const struct cJSON *json = json_get(object, "head");
+    char place[CONFIG_PATH_BYTES];
     int activation = RNN_HEAD_NONE, rc;
 
-    if (!json_get(object, "head"))
+    if (!json || cJSON_IsNull(json))
         return 0;
-    rc = want_object(object, path, "head", &json, err);
+    rc = config_object(object, path, "head", &json, err);
     if (rc < 0)
         return rc;
-    join(place, path, "head");
+    config_join(place, path, "head");
     head->present = true;
     head->bias = true;
     rc = json_only(json, place, keys, err);
     if (rc == 0)
-        rc = want_size(json, place, "size", RNN_OUTPUT_MAX, &head->size, err);
+        rc = config_size(json, place, "size", RNN_OUTPUT_MAX, &head->size, err);
     if (rc == 0)
         rc = json_read_bool(json, place, "bias", &head->bias, err);
     if (rc == 0)
         rc = json_read_bool(json, place, "tied", &head->tied, err);
     if (rc == 0)
-        rc = read_choice(json, place, "activation", activation_names, false, &activation, err);
-    if (rc < 0)
-        return rc;
+        rc = json_read_bool(json, place, "denormalize", &head->denormalize, err);
+    if (rc == 0)
+        rc = config_choice(json, place, "activation", activation_names, false, &activation, err);
     head->activation = (enum rnn_head_activation)activation;
-    return head->tied ? check_tied(stack, place, err) : 0;
+    if (rc == 0)
+        rc = read_mixture(json, place, head, err);
+    return rc < 0 ? rc : check_head(stack, place, err);
 }
 
-static int read_stack(const struct cJSON *object, const char *path, struct rnn_stack_spec *stack,
-                      struct rnn_err *err)
+/* ---- Attention ---- */
+
+static int read_additive(const struct cJSON *json, const char *path,
+                         struct rnn_attention_spec *attention, struct rnn_err *err)
+{
+    static const char *const keys[] = {"kind", "size", "bias", "readout", NULL};
+    static const char *const readouts[] = {"state", "concat", NULL};
+    int readout = 0, rc = json_only(json, path, keys, err);
+
+    attention->bias = true;
+    if (rc == 0)
+        rc = config_size(json, path, "size", RNN_HIDDEN_MAX, &attention->size, err);
+    if (rc == 0)
+        rc = json_read_bool(json, path, "bias", &attention->bias, err);
+    if (rc == 0)
+        rc = config_choice(json, path, "readout", readouts, true, &readout, err);
+    attention->concat = readout == 1;
+    return rc;
+}
+
+static int read_multiplicative(const struct cJSON *json, const char *path,
+                               struct rnn_attention_spec *attention, struct rnn_err *err)
+{
+    static const char *const keys[] = {"kind", "combine", NULL};
+    int64_t combine = 0;
+    int rc = json_only(json, path, keys, err);
+
+    if (rc == 0)
+        rc = json_read_int(json, path, "combine", 1, RNN_HIDDEN_MAX, &combine, err);
+    attention->combine = (size_t)combine; /* 0: as wide as the top layer, once that is known */
+    return rc;
+}
+
+static int read_attention(const struct cJSON *object, const char *path, size_t memory_width,
+                          struct rnn_stack_spec *stack, struct rnn_err *err)
+{
+    static const char *const kinds[] = {"additive", "dot", "general", NULL};
+    struct rnn_attention_spec *attention = &stack->attention;
+    const struct cJSON *json = json_get(object, "attention");
+    char place[CONFIG_PATH_BYTES];
+    int kind = 0, rc;
+
+    if (!json || cJSON_IsNull(json))
+        return 0;
+    rc = config_object(object, path, "attention", &json, err);
+    config_join(place, path, "attention");
+    if (rc == 0)
+        rc = config_choice(json, place, "kind", kinds, false, &kind, err);
+    if (rc < 0)
+        return rc;
+    attention->kind = (enum rnn_attention_kind)(kind + 1);
+    attention->memory_width = memory_width;
+    return attention->kind == RNN_ATTENTION_ADDITIVE
+               ? read_additive(json, place, attention, err)
+               : read_multiplicative(json, place, attention, err);
+}
+
+/* Once the layers are known. */
+static int finish_attention(struct rnn_stack_spec *stack, const char *path, struct rnn_err *err)
+{
+    struct rnn_attention_spec *attention = &stack->attention;
+    size_t width = rnn_stack_readout_width(stack);
+    char place[CONFIG_PATH_BYTES];
+
+    config_join(place, path, "attention");
+    if (attention->kind == RNN_ATTENTION_NONE)
+        return 0;
+    if (attention->kind == RNN_ATTENTION_DOT && width != attention->memory_width)
+        return config_contradiction(err, place, "kind",
+                                    "dot compares %zu numbers of the decoder with %zu of the "
+                                    "encoder; general does that",
+                                    width, attention->memory_width);
+    if (attention->kind != RNN_ATTENTION_ADDITIVE && attention->combine == 0)
+        attention->combine = width;
+    if (stack->n_below == 0)
+        return config_contradiction(err, path, "attention", "the decoder has no recurrent layer");
+    config_widen_top(stack);
+    return 0;
+}
+
+/* `memory_width`: of what an attention looks at; 0: there is no encoder. */
+static int read_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
+                      struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err)
 {
     int rc;
 
     if (*path)
         snprintf(stack->prefix, sizeof stack->prefix, "%s.", path);
     rc = read_input(object, path, stack, err);
+    if (rc == 0 && memory_width)
+        rc = read_attention(object, path, memory_width, stack, err);
     if (rc == 0)
-        rc = read_rnn(object, path, stack, err);
+        rc = config_layers(object, path, spec, stack, err);
+    if (rc == 0)
+        rc = finish_attention(stack, path, err);
     if (rc == 0)
         rc = read_head(object, path, stack, err);
     return rc;
@@ -305,6 +291,7 @@ static const struct top_key {
                 {"eos", ALL},
                 {"input", ALL & ~SEQ2SEQ},
                 {"rnn", ALL & ~SEQ2SEQ},
+                {"layers", ALL & ~SEQ2SEQ},
                 {"head", ALL & ~SEQ2SEQ},
                 {"pool", TO_ONE},
                 {"features", FROM_ONE},
@@ -332,12 +319,25 @@ static int check_top_keys(const struct cJSON *json, enum rnn_topology topology, 
     return json_only(json, "", names, err);
 }
 
-static int read_many_to_one(const struct cJSON *json, struct rnn_err *err)
+static int read_many_to_one(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
 {
-    static const char *const pools[] = {"final", NULL};
-    int pool = 0;
+    static const char *const pools[] = {"final", "last", "mean", "max", NULL};
+    int pool = (int)spec->pool; /* a module may have said */
+    int rc = config_choice(json, "", "pool", pools, true, &pool, err);
 
-    return read_choice(json, "", "pool", pools, true, &pool, err);
+    if (rc == 0 && json_get(json, "pool") && spec->pool && (int)spec->pool != pool)
+        return config_contradiction(err, "", "pool", "the module of kind readout says '%s'",
+                                    pools[spec->pool]);
+    spec->pool = (enum rnn_pool)pool;
+    return rc;
+}
+
+static bool runs_both_ways(const struct rnn_stack_spec *stack)
+{
+    for (size_t k = 0; k < stack->n_layers; k++)
+        if (stack->layers[k].directions == 2)
+            return true;
+    return false;
 }
 
 /* What a stack that writes tokens by itself needs. */
@@ -345,88 +345,168 @@ static int check_generator(const struct rnn_stack_spec *stack, const char *path,
                            struct rnn_err *err)
 {
     if (stack->input_kind == RNN_INPUT_DENSE)
-        return contradiction(err, path, "input.kind", "a decoder reads tokens");
+        return config_contradiction(err, path, "input.kind", "a decoder reads tokens");
     if (!stack->head.present)
-        return contradiction(err, path, "head", "a decoder needs one");
+        return config_contradiction(err, path, "head", "a decoder needs one");
     if (stack->head.size != stack->input_size)
-        return contradiction(err, path, "head.size",
-                             "a decoder reads what it writes: want input.size");
-    if (stack->layers[0].directions != 1)
-        return contradiction(err, path, "rnn.bidirectional", "a decoder runs forwards only");
+        return config_contradiction(err, path, "head.size",
+                                    "a decoder reads what it writes: want input.size");
+    if (runs_both_ways(stack))
+        return config_contradiction(err, path, "rnn.bidirectional", "a decoder runs forwards only");
     return 0;
 }
 
-static int read_one_to_many(const struct cJSON *json, struct model_config *config,
-                            struct rnn_err *err)
+/* Floats in all h, and in all c, of a stack. */
+static size_t state_floats(const struct rnn_stack_spec *stack, bool with_c)
 {
-    static const char *const bridges[] = {"tanh", NULL};
-    struct rnn_spec *spec = &config->spec;
-    int bridge = 0, rc;
+    size_t n = 0;
 
-    rc = want_size(json, "", "features", RNN_INPUT_MAX, &config->features, err);
+    for (size_t k = 0; k < stack->n_layers; k++) {
+        const struct rnn_layer_spec *layer = &stack->layers[k];
+
+        if (layer->kind != RNN_LAYER_RECURRENT)
+            continue;
+        n += rnn_layer_state_width(layer) * layer->directions;
+        if (with_c && layer->cell->has_c)
+            n += layer->hidden * layer->directions;
+    }
+    return n;
+}
+
+static int read_bridge(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
+{
+    static const char *const keys[] = {"to", "activation", NULL};
+    static const char *const places[] = {"state", "input", NULL};
+    struct rnn_bridge_spec *bridge = &spec->bridge;
+    const struct cJSON *object = json_get(json, "bridge");
+    int to = 0, rc = 0;
+
+    bridge->activation = (struct rnn_activation){.kind = RNN_TANH, .alpha = 1, .beta = 1};
+    if (!cJSON_IsObject(object)) /* its activation alone */
+        return object ? config_activation(json, "", "bridge", &bridge->activation, err)
+                      : config_missing("", "bridge", err);
+    rc = json_only(object, "bridge", keys, err);
     if (rc == 0)
-        rc = read_choice(json, "", "bridge", bridges, false, &bridge, err);
+        rc = config_choice(object, "bridge", "to", places, true, &to, err);
     if (rc == 0)
-        rc = check_generator(&spec->stacks[0], "", err);
-    if (rc == 0 && spec->stacks[0].layers[0].proj)
-        rc = contradiction(err, "rnn", "proj_size", "a bridge sets states without projection only");
+        rc = config_activation(object, "bridge", "activation", &bridge->activation, err);
+    bridge->to_input = to == 1;
     return rc;
+}
+
+static int read_one_to_many(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
+{
+    struct rnn_bridge_spec *bridge = &spec->bridge;
+    const struct rnn_stack_spec *decoder = &spec->stacks[0];
+    int rc;
+
+    rc = config_size(json, "", "features", RNN_INPUT_MAX, &spec->features, err);
+    if (rc == 0)
+        rc = read_bridge(json, spec, err);
+    if (rc == 0)
+        rc = check_generator(decoder, "", err);
+    if (rc < 0)
+        return rc;
+    bridge->present = true;
+    bridge->reads = spec->features;
+    bridge->writes =
+        bridge->to_input ? rnn_stack_input_width(decoder) : state_floats(decoder, true);
+    if (bridge->writes == 0)
+        return config_contradiction(err, "", "bridge", "there is no state to set");
+    return 0;
 }
 
 /* An encoder or decoder; a "topology" of its own says nothing new. */
 static int read_part(const struct cJSON *json, const char *name, const char *const *keys,
-                     struct rnn_stack_spec *stack, struct rnn_err *err)
+                     struct rnn_spec *spec, struct rnn_stack_spec *stack, size_t memory_width,
+                     struct rnn_err *err)
 {
     static const char *const part_topologies[] = {"synced", NULL};
     const struct cJSON *part;
     int topology = 0, rc;
 
-    rc = want_object(json, "", name, &part, err);
+    rc = config_object(json, "", name, &part, err);
     if (rc == 0)
         rc = json_only(part, name, keys, err);
     if (rc == 0)
-        rc = read_choice(part, name, "topology", part_topologies, true, &topology, err);
-    return rc < 0 ? rc : read_stack(part, name, stack, err);
+        rc = config_choice(part, name, "topology", part_topologies, true, &topology, err);
+    return rc < 0 ? rc : read_stack(part, name, spec, stack, memory_width, err);
 }
 
-static int check_transfer(const struct rnn_stack_spec *encoder,
-                          const struct rnn_stack_spec *decoder, struct rnn_err *err)
+/* States are handed over as they are: the two sides must hold the same. */
+static int check_transfer(const struct rnn_spec *spec, struct rnn_err *err)
 {
+    const struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
     const struct rnn_layer_spec *from = &encoder->layers[0], *to = &decoder->layers[0];
+    size_t sides = spec->transfer == RNN_TRANSFER_CONCAT ? 2 : 1;
 
+    if (encoder->n_layers == 0 || decoder->n_layers == 0)
+        return config_contradiction(err, "", "state_transfer", "there is no state to hand over");
+    if (sides == 2 && from->directions != 2)
+        return config_contradiction(err, "", "state_transfer",
+                                    "the encoder runs in one direction: want copy");
     if (from->cell != to->cell)
-        return contradiction(err, "decoder", "rnn.cell", "differs from the encoder's");
-    if (from->hidden != to->hidden || from->proj != to->proj)
-        return contradiction(err, "decoder", "rnn.hidden_size",
-                             "differs from the encoder's, whose state it takes over");
-    if (encoder->n_layers * from->directions != decoder->n_layers)
-        return contradiction(err, "decoder", "rnn.num_layers",
-                             "differs from the encoder's, whose states it takes over");
+        return config_contradiction(err, "decoder", "rnn.cell",
+                                    "differs from the encoder's, whose state it takes over");
+    if (from->hidden * sides != to->hidden || from->proj * sides != to->proj)
+        return config_contradiction(err, "decoder", "rnn.hidden_size",
+                                    "%zu; the encoder hands over states of %zu", to->hidden,
+                                    from->hidden * sides);
+    if (state_floats(encoder, false) != state_floats(decoder, false) ||
+        state_floats(encoder, true) != state_floats(decoder, true))
+        return config_contradiction(err, "decoder", "rnn.num_layers",
+                                    "differs from the encoder's, whose states it takes over");
+    return 0;
+}
+
+static int read_transfer(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
+{
+    static const char *const transfers[] = {"copy", "concat", "bridge", "none", NULL};
+    struct rnn_bridge_spec *bridge = &spec->bridge;
+    int transfer = 0;
+    int rc = config_choice(json, "", "state_transfer", transfers, false, &transfer, err);
+
+    if (rc < 0)
+        return rc;
+    spec->transfer = (enum rnn_transfer)transfer;
+    if (spec->transfer == RNN_TRANSFER_NONE && spec->stacks[0].attention.kind == RNN_ATTENTION_NONE)
+        return config_contradiction(err, "", "state_transfer",
+                                    "none, and no attention: the decoder would hear nothing");
+    if (spec->transfer != RNN_TRANSFER_BRIDGE)
+        return spec->transfer == RNN_TRANSFER_NONE ? 0 : check_transfer(spec, err);
+    bridge->present = true;
+    bridge->activation = (struct rnn_activation){.kind = RNN_TANH, .alpha = 1, .beta = 1};
+    bridge->reads = state_floats(&spec->stacks[1], true);
+    bridge->writes = state_floats(&spec->stacks[0], true);
+    if (bridge->reads == 0 || bridge->writes == 0)
+        return config_contradiction(err, "", "state_transfer", "there is no state to hand over");
     return 0;
 }
 
 static int read_seq2seq(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
 {
-    static const char *const encoder_keys[] = {"topology", "input", "rnn", NULL};
-    static const char *const decoder_keys[] = {"topology", "input", "rnn", "head", NULL};
-    static const char *const transfers[] = {"copy", NULL};
+    static const char *const encoder_keys[] = {"topology", "input", "rnn", "layers", NULL};
+    static const char *const decoder_keys[] = {"topology", "input",     "rnn", "layers",
+                                               "head",     "attention", NULL};
     struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
-    int64_t source_eos = -1, max_len = 0;
-    int transfer = 0, rc;
+    int64_t max_len = 0;
+    int rc;
 
     spec->n_stacks = 2;
-    rc = read_part(json, "encoder", encoder_keys, encoder, err);
+    rc = read_part(json, "encoder", encoder_keys, spec, encoder, 0, err);
     if (rc == 0)
-        rc = read_part(json, "decoder", decoder_keys, decoder, err);
+        rc = read_part(json, "decoder", decoder_keys, spec, decoder,
+                       rnn_stack_readout_width(encoder), err);
     if (rc == 0)
-        rc = read_choice(json, "", "state_transfer", transfers, false, &transfer, err);
+        rc = read_transfer(json, spec, err);
+    if (rc == 0 && encoder->input_kind == RNN_INPUT_DENSE && json_get(json, "source_eos"))
+        return config_contradiction(err, "", "source_eos", "the encoder reads frames");
     if (rc == 0)
-        rc = read_id(json, "source_eos", encoder->input_size, false, &source_eos, err);
+        rc = read_id(json, "source_eos", encoder->input_size, false, &spec->source_eos, err);
     if (rc == 0)
         rc = json_read_int(json, "", "max_len", 1, INT32_MAX, &max_len, err);
-    if (rc == 0)
-        rc = check_generator(decoder, "decoder", err);
-    return rc < 0 ? rc : check_transfer(encoder, decoder, err);
+    spec->max_len = (size_t)max_len;
+    return rc < 0 ? rc : check_generator(decoder, "decoder", err);
 }
 
 /* bos and eos are ids of the stack that reads tokens; where text is started and ended by them they
@@ -439,7 +519,7 @@ static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct
     int rc;
 
     if (stack->input_kind == RNN_INPUT_DENSE && json_get(json, key))
-        return contradiction(err, "", key, "a model that reads frames has no token ids");
+        return config_contradiction(err, "", key, "a model that reads frames has no token ids");
     rc = read_id(json, "bos", stack->input_size, wanted, &spec->bos, err);
     return rc < 0 ? rc : read_id(json, "eos", stack->input_size, wanted, &spec->eos, err);
 }
@@ -452,11 +532,11 @@ static int read_topology(const struct cJSON *json, struct model_config *config, 
     if (spec->topology == RNN_SEQ2SEQ)
         return read_seq2seq(json, spec, err);
     spec->n_stacks = 1;
-    rc = read_stack(json, "", &spec->stacks[0], err);
+    rc = read_stack(json, "", spec, &spec->stacks[0], 0, err);
     if (rc == 0 && spec->topology == RNN_MANY_TO_ONE)
-        rc = read_many_to_one(json, err);
+        rc = read_many_to_one(json, spec, err);
     if (rc == 0 && spec->topology == RNN_ONE_TO_MANY)
-        rc = read_one_to_many(json, config, err);
+        rc = read_one_to_many(json, spec, err);
     return rc;
 }
 
@@ -470,17 +550,17 @@ static int read_preamble(const struct cJSON *json, struct model_config *config, 
 
     if (!cJSON_IsObject(json))
         return rnn_fail(err, RNN_ETYPE, "want an object");
-    rc = read_choice(json, "", "schema", schemas, false, &schema, err);
+    rc = config_choice(json, "", "schema", schemas, false, &schema, err);
     if (rc == 0)
-        rc = read_choice(json, "", "topology", topology_names, false, &topology, err);
+        rc = config_choice(json, "", "topology", topology_names, false, &topology, err);
     if (rc == 0)
         rc = check_top_keys(json, (enum rnn_topology)topology, err);
     if (rc == 0)
         rc = json_read_string(json, "", "name", &name, err);
     if (rc == 0)
-        rc = read_choice(json, "", "dtype", dtype_names, true, &dtype, err);
+        rc = config_choice(json, "", "dtype", dtype_names, true, &dtype, err);
     if (rc == 0 && json_get(json, "tensors"))
-        rc = want_object(json, "", "tensors", &config->tensors, err);
+        rc = config_object(json, "", "tensors", &config->tensors, err);
     config->spec.topology = (enum rnn_topology)topology;
     config->spec.dtype = (enum rnn_dtype)dtype;
     config->has_dtype = json_get(json, "dtype") != NULL;
@@ -489,7 +569,7 @@ static int read_preamble(const struct cJSON *json, struct model_config *config, 
 
 int model_config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err)
 {
-    struct model_config config = {.spec = {.unk = -1, .bos = -1, .eos = -1}};
+    struct model_config config = {.spec = {.unk = -1, .bos = -1, .eos = -1, .source_eos = -1}};
     int rc;
 
     rc = json_parse(&config.json, text, len, DEPTH_MAX, err);
@@ -524,9 +604,10 @@ static bool begins_with(const char *text, const char *beginning)
 
 bool model_config_owns_tensor(const struct rnn_spec *spec, const char *name)
 {
-    static const char *const parts[] = {"embedding.", "rnn.", "head.", NULL};
+    static const char *const parts[] = {"embedding.", "rnn.",   "layers.", "attention.",
+                                        "head.",      "input.", "output.", NULL};
 
-    if (spec->topology == RNN_ONE_TO_MANY && begins_with(name, "bridge."))
+    if (spec->bridge.present && begins_with(name, "bridge."))
         return true;
     for (size_t i = 0; i < spec->n_stacks; i++) {
         const char *prefix = spec->stacks[i].prefix;

@@ -1,7 +1,6 @@
 /* config.json, schema "rnnd-ref-1": what a model folder says of its model's shape.
  *
- * All four topologies are read and judged; which of them can be run is for core to say.  Any
- * thread. */
+ * Any thread. */
 #ifndef MODELS_CONFIG_JSON_H
 #define MODELS_CONFIG_JSON_H
 
@@ -16,7 +15,6 @@ struct cJSON;
 struct model_config {
     struct rnn_spec spec; /* complete but for `name` and `unk`; dtype is F32 where not given */
     bool has_dtype;
-    size_t features;             /* one_to_many: floats in the vector that sets the state; else 0 */
     const struct cJSON *tensors; /* the object name → shape, or NULL; lives in `json` */
     struct cJSON *json;
 };
@@ -28,8 +26,8 @@ struct model_config {
 int model_config_parse(struct model_config *out, const char *text, size_t len, struct rnn_err *err);
 void model_config_free(struct model_config *config);
 
-/* Whether a tensor of that name belongs to the model: one of its stacks' embedding, rnn or head, or
- * its bridge.  A checkpoint may hold others; they are nobody's business. */
+/* Whether a tensor of that name belongs to the model: a part of one of its stacks, or its bridge.
+ * A checkpoint may hold others; they are nobody's business. */
 bool model_config_owns_tensor(const struct rnn_spec *spec, const char *name);
 
 /* Compares one entry of `tensors` with what the file holds; RNN_ESHAPE, RNN_ETYPE. */

@@ -30,7 +30,6 @@
 
 struct rnn_source {
     struct rnn_spec spec;
-    size_t features; /* one_to_many */
     struct safetensors *file;
     const struct safetensors_entry **tensors; /* [n_tensors], the model's own, sorted by name */
     size_t n_tensors;
@@ -284,7 +283,6 @@ static int fill_source(struct rnn_source *source, const struct model_config *con
     int rc;
 
     source->spec = config->spec;
-    source->features = config->features;
     rc = read_name(&source->spec, folder, err);
     if (rc == 0)
         rc = load_tensors(&source->file, folder, err);
@@ -366,18 +364,60 @@ static void take_texts(struct rnn_source *source, struct rnn_texts *out)
 
 /* ---- Fingerprint ---- */
 
+static void put_activation(struct buf *buf, const struct rnn_activation *f)
+{
+    buf_printf(buf, " f%d %a %a", (int)f->kind, (double)f->alpha, (double)f->beta);
+}
+
+static void put_layer(struct buf *buf, const struct rnn_layer_spec *layer)
+{
+    const struct rnn_cell_settings *settings = &layer->settings;
+
+    buf_printf(buf, "layer %d '%s' %u %zu %zu %d %d", (int)layer->kind, layer->module, layer->index,
+               layer->input_width, layer->hidden, layer->bias, layer->residual);
+    if (layer->kind == RNN_LAYER_RECURRENT) {
+        buf_printf(buf, " %s %d %zu %u %d %d", layer->cell->name, layer->cell->resets_before,
+                   layer->proj, layer->directions, (int)layer->merge, layer->learned_state);
+        put_activation(buf, &settings->gate);
+        put_activation(buf, &settings->candidate);
+        put_activation(buf, &settings->output);
+        buf_printf(buf, " %a %d %d", (double)settings->clip, settings->input_forget,
+                   settings->peepholes);
+    } else if (layer->kind == RNN_LAYER_DENSE) {
+        put_activation(buf, &layer->activation);
+    } else {
+        buf_printf(buf, " %a", (double)layer->epsilon);
+    }
+    buf_putc(buf, '\n');
+}
+
 static void put_stack(struct buf *buf, const struct rnn_stack_spec *stack)
 {
-    const struct rnn_layer_spec *layer = &stack->layers[0]; /* all alike but for their input */
+    const struct rnn_attention_spec *attention = &stack->attention;
     const struct rnn_head_spec *head = &stack->head;
 
-    buf_printf(buf, "stack '%s' input %d %zu %zu layers %zu %s %zu %zu %d %u", stack->prefix,
-               (int)stack->input_kind, stack->input_size, stack->embedding_dim, stack->n_layers,
-               layer->cell->name, layer->hidden, layer->proj, layer->bias, layer->directions);
-    if (head->present)
-        buf_printf(buf, " head %zu %d %d %d", head->size, head->bias, head->tied,
-                   (int)head->activation);
-    buf_putc(buf, '\n');
+    buf_printf(buf, "stack '%s' input %d %zu %zu %d layers %zu %zu\n", stack->prefix,
+               (int)stack->input_kind, stack->input_size, stack->embedding_dim, stack->normalize,
+               stack->n_layers, stack->n_below);
+    for (size_t k = 0; k < stack->n_layers; k++)
+        put_layer(buf, &stack->layers[k]);
+    buf_printf(buf, "attention %d %zu %zu %d %d %zu\n", (int)attention->kind,
+               attention->memory_width, attention->size, attention->bias, attention->concat,
+               attention->combine);
+    buf_printf(buf, "head %d %zu %d %d %d %d %zu %u\n", head->present, head->size, head->bias,
+               head->tied, (int)head->activation, head->denormalize, head->components, head->pen);
+}
+
+static void put_spec(struct buf *buf, const struct rnn_spec *spec)
+{
+    buf_printf(buf, "rnnd topology %d pool %d features %zu transfer %d bridge %d %d",
+               (int)spec->topology, (int)spec->pool, spec->features, (int)spec->transfer,
+               spec->bridge.present, spec->bridge.to_input);
+    put_activation(buf, &spec->bridge.activation);
+    buf_printf(buf, " bos %lld source_eos %lld\n", (long long)spec->bos,
+               (long long)spec->source_eos);
+    for (size_t i = 0; i < spec->n_stacks; i++)
+        put_stack(buf, &spec->stacks[i]);
 }
 
 static void put_tensor(struct buf *buf, const struct safetensors_entry *entry)
@@ -398,10 +438,7 @@ static bool hash_text(gnutls_hash_hd_t hash, struct buf *buf)
 
 static bool hash_source(gnutls_hash_hd_t hash, const struct rnn_source *source, struct buf *buf)
 {
-    buf_printf(buf, "rnnd topology %d features %zu\n", (int)source->spec.topology,
-               source->features);
-    for (size_t i = 0; i < source->spec.n_stacks; i++)
-        put_stack(buf, &source->spec.stacks[i]);
+    put_spec(buf, &source->spec);
     if (!hash_text(hash, buf))
         return false;
     for (size_t i = 0; i < source->n_tensors; i++) {

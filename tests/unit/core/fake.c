@@ -149,13 +149,17 @@ void fake_make(struct fake *fake, const struct fake_shape *shape, uint64_t seed)
     size_t below = shape->input == RNN_INPUT_EMBEDDING ? shape->embedding_dim : shape->input_size;
     float scale = shape->scale != 0.0f ? shape->scale : 1.0f / sqrtf((float)shape->hidden);
 
-    *fake = (struct fake){.spec = {.name = "fake", .n_stacks = 1, .unk = -1, .bos = -1, .eos = -1}};
+    *fake = (struct fake){
+        .spec = {.name = "fake", .n_stacks = 1, .unk = -1, .bos = -1, .eos = -1, .source_eos = -1}};
     stack->input_kind = shape->input;
     stack->input_size = shape->input_size;
     stack->embedding_dim = shape->embedding_dim;
-    stack->n_layers = shape->layers;
+    stack->n_layers = stack->n_below = shape->layers;
     for (size_t k = 0; k < shape->layers; k++) {
-        stack->layers[k] = (struct rnn_layer_spec){.cell = shape->cell,
+        stack->layers[k] = (struct rnn_layer_spec){.module = "rnn",
+                                                   .index = (unsigned)k,
+                                                   .cell = shape->cell,
+                                                   .settings = shape->cell->preset,
                                                    .input_width = below,
                                                    .hidden = shape->hidden,
                                                    .proj = shape->proj,

@@ -124,8 +124,10 @@ START_TEST(the_state_lists_its_parts)
     struct rnn_model *model = fake_model(&usual, 1, true);
     size_t n;
     const struct rnn_state_part *parts = rnn_state_parts(model, &n);
-    static const struct rnn_state_part want[] = {
-        {"h", 0, 0, 0, 7}, {"c", 0, 0, 16, 20}, {"h", 1, 0, 48, 7}, {"c", 1, 0, 64, 20}};
+    static const struct rnn_state_part want[] = {{"h", 0, 0, 0, 0, 7},
+                                                 {"c", 0, 0, 0, 16, 20},
+                                                 {"h", 0, 1, 0, 48, 7},
+                                                 {"c", 0, 1, 0, 64, 20}};
     struct rnn_state *state = malloc(rnn_model_info(model)->state_bytes);
 
     ck_assert_uint_eq(n, 4);
@@ -237,11 +239,15 @@ START_TEST(shapes_that_are_not_served_are_refused_in_words)
 
     fake_make(&fake, &usual, 1);
     fake.spec.topology = RNN_SEQ2SEQ;
-    refused(&fake, RNN_EUNSUPPORTED, "topology seq2seq is not served");
+    refused(&fake, RNN_EFORMAT, "1 stacks");
 
     fake_make(&fake, &usual, 1);
-    stack->layers[1].directions = 2;
-    refused(&fake, RNN_EUNSUPPORTED, "layer 1 runs in both directions");
+    fake.spec.topology = RNN_ONE_TO_MANY;
+    refused(&fake, RNN_EFORMAT, "a decoder reads the tokens that it writes, after bos");
+
+    fake_make(&fake, &usual, 1);
+    stack->layers[1].directions = 3;
+    refused(&fake, RNN_EFORMAT, "layer 1 has no cell or no direction");
 
     fake_make(&fake, &usual, 1);
     stack->layers[1].input_width = 20;

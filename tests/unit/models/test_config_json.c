@@ -79,14 +79,14 @@ START_TEST(all_topologies_are_known)
         "{" TOP "\"topology\":\"one_to_many\",\"features\":6,\"bridge\":\"tanh\",\"bos\":0,"
         "\"eos\":1," EMBED "," RNN "," HEAD "}",
         "{" TOP "\"topology\":\"seq2seq\",\"bos\":2,\"eos\":3,\"source_eos\":1,\"max_len\":20,"
-        "\"state_transfer\":\"copy\",\"encoder\":{\"topology\":\"synced\"," DENSE "," RNN "},"
+        "\"state_transfer\":\"copy\",\"encoder\":{\"topology\":\"synced\"," EMBED "," RNN "},"
         "\"decoder\":{" EMBED "," RNN "," HEAD "}}"};
     struct model_config config;
 
     for (int i = 0; i < 2; i++) {
         ck_assert_int_eq(parse(texts[i], &config, NULL), 0);
         ck_assert_int_eq(config.spec.topology, (enum rnn_topology)(i + 1));
-        ck_assert_uint_eq(config.features, i == 1 ? 6 : 0);
+        ck_assert_uint_eq(config.spec.features, i == 1 ? 6 : 0);
         model_config_free(&config);
     }
     ck_assert_int_eq(parse(texts[2], &config, NULL), 0);
@@ -180,7 +180,7 @@ START_TEST(faults_are_refused_under_their_path)
                 ",\"head\":{\"size\":5,\"activation\":\"none\",\"tied\":true}"),
          RNN_ESHAPE, "head.tied"},
         {SYNCED(DENSE "," RNN ",\"head\":true"), RNN_ETYPE, "head"},
-        {"{" TOP "\"topology\":\"many_to_one\",\"pool\":\"mean\"," DENSE "," RNN "," HEAD "}",
+        {"{" TOP "\"topology\":\"many_to_one\",\"pool\":\"sum\"," DENSE "," RNN "," HEAD "}",
          RNN_EUNSUPPORTED, "pool"},
         {"{" TOP "\"topology\":\"one_to_many\",\"bridge\":\"tanh\"," EMBED "," RNN "," HEAD "}",
          RNN_EFORMAT, "features"},
