@@ -1,9 +1,10 @@
-/* Golden values: every folder below the given directories is opened and replayed.
+/* Golden values: every folder below the given directories is opened and replayed, once with the
+ * kernels of each instruction set that this CPU has.
  *
  * The values come from another implementation (README.md beside this file says which).  A folder
- * counts where it has a golden.json; each is one test, with its largest errors in the report when
- * it fails or when GOLDEN_VERBOSE is set.  A model that cannot be served is a failure, too, unless
- * --allow-unserved comes first. */
+ * counts where it has a golden.json; each is one test for each instruction set, with its largest
+ * errors in the report when it fails or when GOLDEN_VERBOSE is set.  A model that cannot be served
+ * is a failure, too, unless --allow-unserved comes first. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/rnn.h"
 #include "models/verify.h"
 
 struct counts {
@@ -48,7 +50,8 @@ static void check_folder(const char *folder, struct counts *counts)
         return;
     }
     if (rc < 0)
-        printf("FAIL %s: %s %s\n", folder, rnn_error_name(rc), err.text);
+        printf("FAIL %s with %s: %s %s\n", folder, rnn_kernels_name(), rnn_error_name(rc),
+               err.text);
     if (text && (rc < 0 || getenv("GOLDEN_VERBOSE")))
         fputs(text, stdout);
     free(text);
@@ -80,20 +83,36 @@ static void check_below(const char *path, struct counts *counts)
         free(entries);
 }
 
+/* With one instruction set; not at all where the CPU lacks it. */
+static void check_all(enum rnn_isa isa, char **paths, int n, struct counts *counts)
+{
+    struct rnn_err err = {0};
+    int before = counts->passed;
+
+    if (rnn_kernels_select(isa, &err) < 0) {
+        printf("left out: %s\n", err.text);
+        return;
+    }
+    for (int i = 0; i < n; i++)
+        check_below(paths[i], counts);
+    printf("%s: %d folders agree\n", rnn_kernels_name(), counts->passed - before);
+}
+
 int main(int argc, char **argv)
 {
+    static const enum rnn_isa each[] = {RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512};
     struct counts counts = {0};
-    int total;
+    int first = 1, total;
 
-    for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--allow-unserved") == 0)
-            counts.allow_unserved = true;
-        else
-            check_below(argv[i], &counts);
+    if (argc > 1 && strcmp(argv[1], "--allow-unserved") == 0) {
+        counts.allow_unserved = true;
+        first = 2;
     }
+    for (size_t i = 0; i < sizeof each / sizeof *each; i++)
+        check_all(each[i], argv + first, argc - first, &counts);
     total = counts.passed + counts.failed;
     if (counts.unserved)
-        printf("%d folders hold models that are not served\n", counts.unserved);
+        printf("%d times a model is not served\n", counts.unserved);
     printf("%d%%: Checks: %d, Failures: %d, Errors: 0\n", total ? counts.passed * 100 / total : 0,
            total, counts.failed);
     return counts.failed || total == 0 ? EXIT_FAILURE : EXIT_SUCCESS;
