@@ -32,9 +32,10 @@ struct rnn_tensor {
 };
 
 /* What outlives the source.  Each pointer is one malloc() block that the taker frees with free(),
- * the tokenizer with its ops->free; NULL: there is none. */
+ * a tokenizer with its ops->free; NULL: there is none. */
 struct rnn_texts {
-    struct rnn_tokenizer *tokenizer;
+    struct rnn_tokenizer *tokenizer; /* of the texts that the model gives, or the only one */
+    struct rnn_tokenizer *source;    /* of the texts that it takes, where it is another one */
     char **labels; /* [n_labels + 1], NULL-ended; pointers and their bytes are in one block */
     size_t n_labels;
     char *metrics_json; /* valid JSON, NUL-ended */
@@ -62,8 +63,8 @@ struct rnn_format_ops {
     bool (*tensor)(const struct rnn_source *source, const char *name, struct rnn_tensor *out);
 
     /* Hands the texts over; a second call gives nothing.  A texts that was not taken dies with the
-     * source.  n_tokens of the tokenizer equals the stack's input_size (the format has checked);
-     * n_labels equals the output size. */
+     * source.  n_tokens of the tokenizer equals the input_size of stacks[0], that of `source` the
+     * input_size of stacks[1] (the format has checked); n_labels equals the output size. */
     void (*take_texts)(struct rnn_source *source, struct rnn_texts *out);
 
     /* SHA-256, hexadecimal, NUL-ended, over whatever decides the numbers: shape and weights. */

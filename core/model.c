@@ -136,6 +136,8 @@ static void destroy(struct rnn_model *model)
     free(model->parts);
     if (model->texts.tokenizer)
         model->texts.tokenizer->ops->free(model->texts.tokenizer);
+    if (model->texts.source)
+        model->texts.source->ops->free(model->texts.source);
     free(model->texts.labels);
     free(model->texts.metrics_json);
     free(model);

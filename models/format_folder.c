@@ -270,6 +270,8 @@ static void close_source(struct rnn_source *source)
     texts = &source->texts;
     if (texts->tokenizer)
         texts->tokenizer->ops->free(texts->tokenizer);
+    if (texts->source)
+        texts->source->ops->free(texts->source);
     free(texts->labels);
     free(texts->metrics_json);
     free(source->tensors);
