@@ -41,6 +41,12 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
 int api_common_apply(const struct api_common *common, struct job *job, struct request *request,
                      enum reply_error *error, struct rnn_err *err);
 
+/* Whether the inputs of all sequences can be walked within walk_max_bytes; RNN_ELIMIT. */
+int api_check_walks(const struct job *job, struct rnn_err *err);
+
+/* Whether the model writes tokens about what it was given: a translator, a captioner. */
+bool api_decodes(const struct rnn_model_info *info);
+
 /* Whether the model gives a distribution over its own input tokens, so that its output can be fed
  * back. */
 bool api_language_model(const struct rnn_model_info *info);
@@ -65,6 +71,7 @@ struct bias_entry {
 
 struct generate_request {
     struct api_common common;
+    bool has_max_tokens;
     uint64_t max_tokens;
     struct rnn_sampling sampling; /* but for `bias` */
     struct bias_entry *bias;      /* [n_bias] */
@@ -81,6 +88,7 @@ struct generate_request {
 
 struct score_request {
     struct api_common common;
+    struct input_list targets; /* of models that write about their input; else one empty item */
 };
 
 /* Each reads a body.  On failure the struct is freed already; else its _free ends it. */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/checked.h"
 #include "server/metrics.h"
 
 static int read_place(struct api_common *out, const struct cJSON *body, struct rnn_err *err)
@@ -46,7 +47,7 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
     if (out->has_expect_position && !out->session[0])
         return rnn_fail_at(err, RNN_EFORMAT, "expect_position", -1,
                            "expect_position: only with a session");
-    rc = input_read(&out->inputs, body, config, err);
+    rc = input_read(&out->inputs, "input", body, config, err);
     if (rc < 0)
         return rc;
     if (out->inputs.batch && out->session[0]) {
@@ -85,6 +86,28 @@ int api_common_apply(const struct api_common *common, struct job *job, struct re
     job->model = entry.model;
     memcpy(job->model_name, entry.name, sizeof job->model_name);
     return 0;
+}
+
+int api_check_walks(const struct job *job, struct rnn_err *err)
+{
+    uint64_t max = shard_config(job->work)->walk_max_bytes;
+    size_t total = 0;
+
+    for (size_t i = 0; i < job->n_sequences; i++) {
+        size_t n = job->sequences[i].input.n;
+
+        if (!checked_add(total, rnn_walk_bytes(job->model, n), &total) || total > max)
+            return rnn_fail_at(err, RNN_ELIMIT, "input", -1,
+                               "input: %zu steps of a model that keeps them all would take more "
+                               "than %llu bytes (walk_max_bytes)",
+                               n, (unsigned long long)max);
+    }
+    return 0;
+}
+
+bool api_decodes(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ;
 }
 
 bool api_language_model(const struct rnn_model_info *info)

@@ -131,6 +131,7 @@ static int read_counts(struct generate_request *out, const struct cJSON *body,
         rc = json_read_int(body, "", "n", 1, config->choices_max, &n, err);
     if (rc == 0)
         rc = json_read_int(body, "", "logprobs", 0, LOGPROBS_MAX, &logprobs, err);
+    out->has_max_tokens = json_get(body, "max_tokens") != NULL;
     out->max_tokens = (uint64_t)max_tokens;
     out->has_seed = seed >= 0;
     out->seed = seed >= 0 ? (uint64_t)seed : 0;

@@ -4,11 +4,13 @@
 static int read_fields(struct score_request *out, const struct cJSON *body,
                        const struct config *config, struct rnn_err *err)
 {
-    static const char *const allowed[] = {API_COMMON_FIELDS, NULL};
-    static const char *const later[] = {"target", NULL};
+    static const char *const allowed[] = {API_COMMON_FIELDS, "target", "targets", NULL};
+    static const char *const later[] = {NULL};
     int rc = body_only(body, allowed, later, err);
 
-    return rc == 0 ? api_common_read(&out->common, body, config, err) : rc;
+    if (rc == 0)
+        rc = api_common_read(&out->common, body, config, err);
+    return rc == 0 ? input_read(&out->targets, "target", body, config, err) : rc;
 }
 
 int score_read(struct score_request *out, const char *text, size_t len, const struct config *config,
@@ -30,6 +32,7 @@ int score_read(struct score_request *out, const char *text, size_t len, const st
 void score_request_free(struct score_request *request)
 {
     input_list_free(&request->common.inputs);
+    input_list_free(&request->targets);
 }
 
 void api_score(struct request *request, const char *arg)

@@ -330,6 +330,7 @@ void api_session_create(struct request *request, const char *arg)
     struct model_entry entry;
     struct rnn_err err = {0};
     struct session_op *op;
+    const char *why_not;
 
     (void)arg;
     if (!api_accepts(request))
@@ -341,6 +342,13 @@ void api_session_create(struct request *request, const char *arg)
     }
     if (!api_model(request, what.model, &entry))
         return;
+    why_not = rnn_model_info(entry.model)->unsteppable;
+    if (why_not) {
+        reply_error(request, REPLY_NOT_POSSIBLE, "model", "model: '%s' cannot hold a session: %s",
+                    entry.name, why_not);
+        rnn_model_unref(entry.model);
+        return;
+    }
     op = op_new(request, what.id, 1);
     if (!op) {
         rnn_model_unref(entry.model);

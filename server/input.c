@@ -1,6 +1,8 @@
 /* The input of a compute request.  See input.h. */
 #include "server/input.h"
+#define rnn_encode_target rnn_encode
 
+#include <gnutls/gnutls.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -141,6 +143,41 @@ static int read_frames(struct reading *r, const struct cJSON *json, size_t n)
     return 0;
 }
 
+/* {"f32": base64}.  How many steps that is, the model's width tells. */
+static int read_floats(struct reading *r, const struct cJSON *json)
+{
+    const struct cJSON *text = json_get(json, "f32");
+    gnutls_datum_t in, out = {0};
+    size_t n;
+
+    if (!cJSON_IsString(text) || text->next || text->prev != text)
+        return rnn_fail_at(r->err, RNN_ETYPE, r->path, -1,
+                           "%s: want an object with one member, f32: base64 of float32 numbers",
+                           r->path);
+    in = (gnutls_datum_t){(unsigned char *)text->valuestring, (unsigned)strlen(text->valuestring)};
+    if (in.size == 0)
+        return 0;
+    if (gnutls_base64_decode2(&in, &out) < 0 || out.size % sizeof(float) != 0) {
+        gnutls_free(out.data);
+        return rnn_fail_at(r->err, RNN_EFORMAT, r->path, -1,
+                           "%s: f32: want base64 of little-endian float32 numbers", r->path);
+    }
+    n = out.size / sizeof(float);
+    r->input->frames = malloc(out.size + sizeof(float));
+    if (r->input->frames)
+        memcpy(r->input->frames, out.data, out.size);
+    gnutls_free(out.data);
+    if (!r->input->frames)
+        return out_of_memory(r->err);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(r->input->frames[i]))
+            return rnn_fail_at(r->err, RNN_ERANGE, r->path, -1, "%s: f32: number %zu is not finite",
+                               r->path, i);
+    r->input->kind = INPUT_FLOATS;
+    r->input->n = n;
+    return 0;
+}
+
 static int read_one(struct reading *r, const struct cJSON *json)
 {
     size_t n;
@@ -148,6 +185,8 @@ static int read_one(struct reading *r, const struct cJSON *json)
 
     if (cJSON_IsString(json))
         return read_text(r, json);
+    if (cJSON_IsObject(json))
+        return read_floats(r, json);
     if (!cJSON_IsArray(json))
         return rnn_fail_at(r->err, RNN_ETYPE, r->path, -1,
                            "%s: want a string, an array of token ids or an array of frames",
@@ -181,9 +220,9 @@ void input_list_free(struct input_list *list)
 void input_path(const struct input_list *list, size_t i, char *path, size_t size)
 {
     if (list->batch)
-        snprintf(path, size, "inputs[%zu]", i);
+        snprintf(path, size, "%ss[%zu]", list->name, i);
     else
-        snprintf(path, size, "input");
+        snprintf(path, size, "%s", list->name);
 }
 
 static int read_items(struct input_list *list, const struct cJSON *first,
@@ -206,32 +245,37 @@ static int read_items(struct input_list *list, const struct cJSON *first,
     return 0;
 }
 
-static int check_batch(const struct cJSON *inputs, const struct cJSON *input,
-                       const struct config *config, struct rnn_err *err)
+static int check_batch(const char *many, const struct cJSON *inputs, const char *name,
+                       const struct cJSON *input, const struct config *config, struct rnn_err *err)
 {
     if (input)
-        return rnn_fail_at(err, RNN_EFORMAT, "inputs", -1,
-                           "inputs: excludes input; want one of the two");
+        return rnn_fail_at(err, RNN_EFORMAT, many, -1, "%s: excludes %s; want one of the two", many,
+                           name);
     if (!cJSON_IsArray(inputs))
-        return rnn_fail_at(err, RNN_ETYPE, "inputs", -1, "inputs: want an array of inputs");
+        return rnn_fail_at(err, RNN_ETYPE, many, -1, "%s: want an array of inputs", many);
     if (!inputs->child)
-        return rnn_fail_at(err, RNN_ERANGE, "inputs", -1, "inputs: want at least one");
+        return rnn_fail_at(err, RNN_ERANGE, many, -1, "%s: want at least one", many);
     if (cJSON_GetArraySize(inputs) > config->inputs_max)
-        return rnn_fail_at(err, RNN_ELIMIT, "inputs", -1, "inputs: want at most %lld",
+        return rnn_fail_at(err, RNN_ELIMIT, many, -1, "%s: want at most %lld", many,
                            (long long)config->inputs_max);
     return 0;
 }
 
-int input_read(struct input_list *out, const struct cJSON *body, const struct config *config,
-               struct rnn_err *err)
+int input_read(struct input_list *out, const char *name, const struct cJSON *body,
+               const struct config *config, struct rnn_err *err)
 {
-    const struct cJSON *inputs = json_get(body, "inputs"), *input = json_get(body, "input");
-    struct input_list list = {.n = 1, .batch = inputs != NULL};
+    char many[PATH_MAX_BYTES];
+    const struct cJSON *input = json_get(body, name), *inputs;
+    struct input_list list = {.name = name, .n = 1, .steps_max = (size_t)config->input_steps_max};
     int rc = 0;
 
-    *out = (struct input_list){0};
+    *out = (struct input_list){.name = name};
+    snprintf(many, sizeof many, "%ss", name);
+    inputs = json_get(body, many);
+    list.batch = inputs != NULL;
+    list.given = inputs || input;
     if (inputs)
-        rc = check_batch(inputs, input, config, err);
+        rc = check_batch(many, inputs, name, input, config, err);
     if (rc < 0)
         return rc;
     if (inputs)
@@ -251,20 +295,21 @@ int input_read(struct input_list *out, const struct cJSON *body, const struct co
 /* ---- Fitting to a model ---- */
 
 static int resolve_text(struct input *input, const char *path, const struct rnn_model *model,
-                        struct rnn_err *err)
+                        bool target, struct rnn_err *err)
 {
+    const struct rnn_model_info *info = rnn_model_info(model);
     struct rnn_encoder encoder = {0};
     int rc;
 
-    if (!rnn_model_info(model)->tokenizer)
-        return rnn_fail_at(
-            err, REPLY_EINPUT, path, -1, "%s: this model has no vocabulary; want %s", path,
-            rnn_model_info(model)->input_kind == RNN_INPUT_DENSE ? "frames" : "token ids");
+    if (!info->tokenizer)
+        return rnn_fail_at(err, REPLY_EINPUT, path, -1, "%s: this model has no vocabulary; want %s",
+                           path,
+                           !target && info->input_kind == RNN_INPUT_DENSE ? "frames" : "token ids");
     input->tokens = calloc(input->text_len + 1, sizeof *input->tokens);
     if (!input->tokens)
         return out_of_memory(err);
-    rc = rnn_encode(model, &encoder, input->text, input->text_len, true, input->tokens, &input->n,
-                    err);
+    rc = (target ? rnn_encode_target : rnn_encode)(model, &encoder, input->text, input->text_len,
+                                                   true, input->tokens, &input->n, err);
     if (rc < 0) {
         if (err)
             snprintf(err->param, sizeof err->param, "%.40s", path);
@@ -303,6 +348,22 @@ static int check_frames(const struct input *input, const char *base_path, size_t
                        path, width, bad == 0 ? input->width : input->odd_width);
 }
 
+/* Numbers without frames: the model's width cuts them. */
+static int resolve_floats(const struct input_list *list, struct input *input, const char *path,
+                          size_t width, struct rnn_err *err)
+{
+    if (input->n % width)
+        return rnn_fail_at(err, RNN_ESHAPE, path, -1,
+                           "%s: f32: %zu numbers are no whole frames of %zu", path, input->n,
+                           width);
+    input->n /= width;
+    if (input->n > list->steps_max)
+        return rnn_fail_at(err, RNN_ELIMIT, path, -1,
+                           "%s: more steps than one request may have (input_steps_max)", path);
+    input->kind = INPUT_FRAMES;
+    return 0;
+}
+
 int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
                   struct rnn_err *err)
 {
@@ -314,16 +375,44 @@ int input_resolve(struct input_list *list, size_t i, const struct rnn_model *mod
     if (input->kind == INPUT_EMPTY)
         return 0;
     if (input->kind == INPUT_TEXT)
-        return resolve_text(input, path, model, err);
+        return resolve_text(input, path, model, false, err);
     if (input->kind == INPUT_TOKENS && info->input_kind == RNN_INPUT_DENSE)
         return rnn_fail_at(err, REPLY_EINPUT, path, -1,
                            "%s: this model takes frames of %zu numbers, not token ids", path,
                            info->input_size);
-    if (input->kind == INPUT_FRAMES && info->input_kind != RNN_INPUT_DENSE)
+    if ((input->kind == INPUT_FRAMES || input->kind == INPUT_FLOATS) &&
+        info->input_kind != RNN_INPUT_DENSE)
         return rnn_fail_at(err, REPLY_EINPUT, path, -1,
                            "%s: this model takes %stoken ids, not frames", path,
                            info->tokenizer ? "text or " : "");
     if (input->kind == INPUT_TOKENS)
         return check_tokens(input, path, info->input_size, err);
+    if (input->kind == INPUT_FLOATS)
+        return resolve_floats(list, input, path, info->input_size, err);
     return check_frames(input, path, info->input_size, err);
+}
+
+int input_resolve_target(struct input_list *list, size_t i, const struct rnn_model *model,
+                         struct rnn_err *err)
+{
+    struct input *input = &list->items[i];
+    char path[PATH_MAX_BYTES];
+
+    input_path(list, i, path, sizeof path);
+    if (input->kind == INPUT_EMPTY)
+        return 0;
+    if (input->kind == INPUT_TEXT)
+        return resolve_text(input, path, model, true, err);
+    if (input->kind != INPUT_TOKENS)
+        return rnn_fail_at(err, REPLY_EINPUT, path, -1, "%s: want text or token ids", path);
+    return check_tokens(input, path, rnn_model_info(model)->output_size, err);
+}
+
+struct rnn_walk_input input_walk(const struct input *input)
+{
+    return (struct rnn_walk_input){
+        .tokens = input->kind == INPUT_TOKENS ? input->tokens : NULL,
+        .frames = input->kind == INPUT_FRAMES ? input->frames : NULL,
+        .n = input->n,
+    };
 }

@@ -1,5 +1,6 @@
-/* The input of a compute request, one schema for every model: a string, an array of token ids, or
- * an array of frames; alone (`input`) or as a batch (`inputs`).
+/* The input of a compute request, one schema for every model: a string, an array of token ids, an
+ * array of frames, or frames as {"f32": base64 of little-endian float32}; alone (`input`) or as a
+ * batch (`inputs`).
  *
  * Reading the JSON (input_read, on the shard of the request) checks all that can be checked without
  * the model; input_resolve() (on the shard that computes) checks the rest and makes the ids. */
@@ -19,7 +20,8 @@ enum input_kind {
     INPUT_EMPTY, /* absent, "" or [] */
     INPUT_TEXT,
     INPUT_TOKENS,
-    INPUT_FRAMES
+    INPUT_FRAMES,
+    INPUT_FLOATS /* frames whose width only the model knows */
 };
 
 /* One sequence.  Owned memory, freed by input_list_free(). */
@@ -36,15 +38,18 @@ struct input {
 };
 
 struct input_list {
+    const char *name;    /* "input" or "target"; "inputs" or "targets" as a batch */
     struct input *items; /* [n] */
     size_t n;
-    bool batch; /* came as `inputs`: answered as `results` */
+    bool batch;       /* came as `inputs`: answered as `results` */
+    bool given;       /* the body has one of the two */
+    size_t steps_max; /* of all items together */
 };
 
-/* Reads `input` or `inputs` of a body; neither is one empty input.  RNN_ELIMIT over
- * input_steps_max or inputs_max.  On failure *out is empty. */
-int input_read(struct input_list *out, const struct cJSON *body, const struct config *config,
-               struct rnn_err *err);
+/* Reads body[name] or, as a batch, body[name + "s"]; neither is one empty input.  `name` is static.
+ * RNN_ELIMIT over input_steps_max or inputs_max.  On failure *out is empty. */
+int input_read(struct input_list *out, const char *name, const struct cJSON *body,
+               const struct config *config, struct rnn_err *err);
 void input_list_free(struct input_list *list);
 
 /* The path of item i, for messages: "input" or "inputs[i]". */
@@ -55,5 +60,12 @@ void input_path(const struct input_list *list, size_t i, char *path, size_t size
  * REPLY_EINPUT for the rest that is not possible with this model. */
 int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
                   struct rnn_err *err);
+
+/* The same for what a decoder should write: text of its vocabulary, or its ids. */
+int input_resolve_target(struct input_list *list, size_t i, const struct rnn_model *model,
+                         struct rnn_err *err);
+
+/* A resolved input, to be walked. */
+struct rnn_walk_input input_walk(const struct input *input);
 
 #endif

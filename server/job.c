@@ -513,22 +513,54 @@ static void sequence_start(struct job_sequence *sequence)
     job_fail(job, REPLY_NO_MEMORY, NULL, "%s", err.text);
 }
 
-bool job_feed(struct job_sequence *sequence)
+static bool walk_begin(struct job_sequence *sequence)
+{
+    struct job *job = sequence->job;
+    struct rnn_err err = {.offset = -1};
+
+    if (rnn_walk_new(&sequence->walk, job->model, sequence->step.state, &sequence->input, &err) ==
+        0)
+        return true;
+    job_fail(job, reply_error_of(&err), err.param, "%s", err.text);
+    return false;
+}
+
+enum rnn_walk_next job_feed(struct job_sequence *sequence)
+{
+    struct sequence *step = &sequence->step;
+    enum rnn_walk_next next;
+    struct rnn_row row;
+
+    if (sequence->walk == NULL && !walk_begin(sequence))
+        return RNN_WALK_DONE;
+    next = rnn_walk_next(sequence->walk, &row);
+    if (next == RNN_WALK_DONE)
+        return next;
+    step->input = row.input;
+    step->token = row.token;
+    step->frame = row.frame;
+    step->pass = row.pass;
+    step->memory = row.memory;
+    step->hidden_to = row.hidden;
+    step->want_logits = next == RNN_WALK_OUTPUT;
+    step->want_hidden = false;
+    step->reading = true;
+    sequence->n_fed++;
+    return next;
+}
+
+void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
+                    uint32_t token)
 {
     struct sequence *step = &sequence->step;
 
-    if (job_fed(sequence))
-        return false;
-    step->reading = true;
-    if (sequence->frames != NULL) {
-        step->input = RNN_ROW_FRAME;
-        step->frame = sequence->frames + sequence->n_fed * rnn_model_info(step->model)->input_size;
-    } else {
-        step->input = RNN_ROW_TOKEN;
-        step->token = sequence->tokens[sequence->n_fed];
-    }
-    sequence->n_fed++;
-    return true;
+    step->input = RNN_ROW_TOKEN;
+    step->token = token;
+    step->pass = 0;
+    step->memory = leader->walk != NULL ? rnn_walk_memory(leader->walk) : NULL;
+    step->hidden_to = NULL;
+    step->want_hidden = false;
+    step->reading = false;
 }
 
 void job_branch(struct job_sequence *to, const struct job_sequence *from, const struct rnn_rng *rng)
@@ -913,8 +945,10 @@ void job_submit(struct job *job)
 void job_drop(struct job *job)
 {
     states_free(job);
-    for (size_t i = 0; i < job->n_sequences; i++)
+    for (size_t i = 0; i < job->n_sequences; i++) {
+        rnn_walk_free(job->sequences[i].walk);
         buf_free(&job->sequences[i].out);
+    }
     free(job->sequences);
     buf_free(&job->out);
     rnn_model_unref(job->model);

@@ -56,15 +56,15 @@ struct job_sequence {
     struct sequence step;
     struct job *job;
     size_t index;
-    const uint32_t *tokens; /* [n_steps] input, or NULL; the task's memory, good as long as the job
-                             */
-    const float *frames;    /* [n_steps][input_size] input, or NULL; likewise */
-    size_t n_steps;
-    size_t n_fed;   /* of n_steps, by job_feed() */
-    struct buf out; /* for the task: its part of the answer; freed with the job */
-    size_t counted; /* bytes of `out` in job->answer_bytes */
-    bool started;   /* has been in the scheduler */
-    bool closed;    /* done, or never to be started */
+    struct rnn_walk_input
+        input;             /* filled in by the task; what it points to lives as long as the job
+                            */
+    struct rnn_walk *walk; /* of the input, from the first job_feed() on */
+    size_t n_fed;          /* rows that job_feed() has filled in */
+    struct buf out;        /* for the task: its part of the answer; freed with the job */
+    size_t counted;        /* bytes of `out` in job->answer_bytes */
+    bool started;          /* has been in the scheduler */
+    bool closed;           /* done, or never to be started */
 };
 
 /* What a kind of request does.  All but `free` run on the work shard. */
@@ -168,12 +168,14 @@ void job_drop(struct job *job);
 /* Makes n sequences (in prepare, once).  RNN_ENOMEM. */
 int job_sequences(struct job *job, size_t n, struct rnn_err *err);
 
-/* Fills in the next step from tokens or frames, as one that reads; false where all is fed. */
-bool job_feed(struct job_sequence *sequence);
-static inline bool job_fed(const struct job_sequence *sequence)
-{
-    return sequence->n_fed == sequence->n_steps;
-}
+/* Fills in the next row of the walk of `input`, as one that reads; want_logits where it has an
+ * output.  RNN_WALK_DONE: there is none, the step is as it was; or the input is not possible from
+ * where the state stands, and the job has failed. */
+enum rnn_walk_next job_feed(struct job_sequence *sequence);
+
+/* Fills in a step that feeds a token to the decoder, behind the walk of `leader` or alone. */
+void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
+                    uint32_t token);
 
 /* Starts a sequence that `first` left SEQUENCE_PAUSED, from a copy of `from`'s state but with the
  * generator `rng`; its step has been filled in. */

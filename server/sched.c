@@ -219,8 +219,11 @@ static size_t rows_fill(struct lane *lane, size_t n)
             .input = sequence->input,
             .token = sequence->token,
             .frame = sequence->frame,
+            .pass = sequence->pass,
+            .memory = sequence->memory,
             .logits = sequence->want_logits ? lane->logits + i * lane->output_size : NULL,
-            .hidden = sequence->want_hidden ? lane->hidden + i * lane->hidden_width : NULL,
+            .hidden =
+                sequence->want_hidden ? lane->hidden + i * lane->hidden_width : sequence->hidden_to,
         };
         n_head += sequence->want_logits;
     }

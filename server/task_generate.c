@@ -57,6 +57,12 @@ static bool leads(const struct generate_job *g, const struct job_sequence *seque
     return sequence->index % g->what.n == 0;
 }
 
+static const struct job_sequence *leader_of(const struct generate_job *g,
+                                            const struct job_sequence *sequence)
+{
+    return sequence - sequence->index % g->what.n;
+}
+
 static int no_memory(struct rnn_err *err)
 {
     return rnn_fail(err, RNN_ENOMEM, "out of memory");
@@ -74,7 +80,7 @@ static int64_t bias_token(const struct rnn_model *model, const char *key)
     if (id >= 0 || key[0] < '0' || key[0] > '9')
         return id;
     number = strtoul(key, &end, 10);
-    return *end == '\0' && number < rnn_model_info(model)->input_size ? (int64_t)number : -1;
+    return *end == '\0' && number < rnn_model_info(model)->output_size ? (int64_t)number : -1;
 }
 
 static int resolve_bias(const struct generate_job *g, struct rnn_logit_bias *out,
@@ -122,6 +128,12 @@ static int prepare_texts(struct generate_job *g, struct rnn_err *err)
     return rc;
 }
 
+/* The prompt's tokens have their place in `logprobs` where it is echoed. */
+static bool scores_prompt(const struct generate_job *g)
+{
+    return g->what.echo && g->what.logprobs >= 0;
+}
+
 static int prepare_inputs(struct generate_job *g, struct rnn_err *err)
 {
     struct input_list *inputs = &g->what.common.inputs;
@@ -132,10 +144,24 @@ static int prepare_inputs(struct generate_job *g, struct rnn_err *err)
 
         if (rc < 0)
             return rc;
-        leader->tokens = inputs->items[i].tokens;
-        leader->n_steps = inputs->items[i].n;
+        leader->input = input_walk(&inputs->items[i]);
+        leader->input.last_only = !scores_prompt(g);
         g->input_steps += inputs->items[i].n;
     }
+    return api_check_walks(&g->job, err);
+}
+
+static int check_model(const struct generate_job *g, struct rnn_err *err)
+{
+    if (!api_language_model(g->info) && !api_decodes(g->info))
+        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
+                           "model: only a model that reads what it writes can generate");
+    if (g->what.n_stop > 0 && !g->info->tokenizer)
+        return rnn_fail_at(err, RNN_EUNSUPPORTED, "stop", -1,
+                           "stop: this model has no vocabulary, so it writes no text");
+    if (g->what.echo && api_decodes(g->info))
+        return rnn_fail_at(err, REPLY_EINPUT, "echo", -1,
+                           "echo: this model writes about its input, it does not continue it");
     return 0;
 }
 
@@ -146,12 +172,11 @@ static int prepare(struct job *job, struct rnn_err *err)
     int rc;
 
     g->info = rnn_model_info(job->model);
-    if (!api_language_model(g->info))
-        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
-                           "model: only a model that predicts its own next token can generate");
-    if (g->what.n_stop > 0 && !g->info->tokenizer)
-        return rnn_fail_at(err, RNN_EUNSUPPORTED, "stop", -1,
-                           "stop: this model has no vocabulary, so it writes no text");
+    rc = check_model(g, err);
+    if (rc < 0)
+        return rc;
+    if (!g->what.has_max_tokens && g->info->max_len > 0 && g->info->max_len < g->what.max_tokens)
+        g->what.max_tokens = g->info->max_len;
     if (!checked_mul(g->what.common.inputs.n, g->what.n, &n))
         return no_memory(err);
     rc = job_sequences(job, n, err);
@@ -351,10 +376,7 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
     note_logprob(g, sequence, logits, token);
     if (g->job.stream)
         write_event(g, sequence, logits, token);
-    sequence->step.input = RNN_ROW_TOKEN;
-    sequence->step.token = token;
-    sequence->step.reading = false;
-    sequence->step.want_hidden = false;
+    job_feed_token(sequence, leader_of(g, sequence), token);
     sequence->step.want_logits = text->end == TEXT_RUNNING;
     return true;
 }
@@ -402,33 +424,29 @@ static enum sequence_next draw_first(struct generate_job *g, struct job_sequence
 
 static void observe_prompt(struct generate_job *g, const struct job_sequence *leader)
 {
-    if (g->what.sampling.repetition_penalty == 1)
-        return; /* nothing else looks at the prompt */
+    if (g->what.sampling.repetition_penalty == 1 || api_decodes(g->info))
+        return; /* nothing else looks at the prompt, and a source is of another language */
     for (size_t j = 0; j < g->what.n; j++) {
-        for (size_t i = 0; i < leader->n_steps; i++)
-            rnn_sampler_observe(g->texts[leader->index + j].sampler, leader->tokens[i], false);
+        for (size_t i = 0; i < leader->input.n; i++)
+            rnn_sampler_observe(g->texts[leader->index + j].sampler, leader->input.tokens[i],
+                                false);
     }
-}
-
-/* The prompt's tokens have their place in `logprobs` where it is echoed. */
-static bool scores_prompt(const struct generate_job *g)
-{
-    return g->what.echo && g->what.logprobs >= 0;
 }
 
 static void note_prompt_token(struct generate_job *g, struct job_sequence *leader,
                               const float *logits)
 {
     for (size_t j = 0; scores_prompt(g) && j < g->what.n; j++)
-        note_logprob(g, leader + j, logits, leader->tokens[leader->n_fed]);
+        note_logprob(g, leader + j, logits, leader->input.tokens[leader->n_fed]);
 }
 
-static enum sequence_next feed(struct generate_job *g, struct job_sequence *leader)
+/* The next row of the prompt; false where all of it has been fed. */
+static bool feed(struct generate_job *g, struct job_sequence *leader)
 {
-    (void)job_feed(leader);
-    leader->step.want_logits = job_fed(leader) ? g->what.max_tokens > 0 : scores_prompt(g);
-    leader->step.want_hidden = false;
-    return SEQUENCE_READY;
+    if (job_feed(leader) == RNN_WALK_DONE)
+        return false;
+    leader->step.want_logits &= g->what.max_tokens > 0 || scores_prompt(g);
+    return true;
 }
 
 /* max_tokens 0: the prompt was all. */
@@ -439,6 +457,15 @@ static enum sequence_next end_at_once(struct generate_job *g, struct job_sequenc
     return SEQUENCE_DONE;
 }
 
+/* A prompt that is scored in a session has its first token predicted by the state. */
+static enum sequence_next read_state(struct job_sequence *leader)
+{
+    leader->step.input = RNN_ROW_READ;
+    leader->step.want_logits = true;
+    leader->step.reading = true;
+    return SEQUENCE_READY;
+}
+
 static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 {
     struct generate_job *g = of(job);
@@ -446,14 +473,11 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
     if (!leads(g, sequence))
         return SEQUENCE_PAUSED;
     observe_prompt(g, sequence);
-    if (sequence->n_steps > 0 && (sequence->step.state->position == 0 || !scores_prompt(g))) {
+    if (sequence->input.n > 0 && scores_prompt(g) && sequence->step.state->position > 0)
+        return read_state(sequence);
+    if (sequence->input.n > 0)
         note_prompt_token(g, sequence, NULL);
-        return feed(g, sequence);
-    }
-    sequence->step.input = RNN_ROW_READ;
-    sequence->step.want_logits = true;
-    sequence->step.reading = sequence->n_steps > 0;
-    return SEQUENCE_READY;
+    return feed(g, sequence) ? SEQUENCE_READY : SEQUENCE_DONE;
 }
 
 static enum sequence_next close_all(struct generate_job *g, struct job_sequence *leader)
@@ -474,16 +498,15 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     (void)hidden;
     if (job->end != JOB_RUNNING || text->closing)
         return SEQUENCE_DONE;
-    if (sequence->step.reading && sequence->n_fed > 0)
+    if (sequence->step.reading && sequence->n_fed > 0 && sequence->input.n > 0)
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
-    if (leads(g, sequence) && !job_fed(sequence)) {
-        note_prompt_token(g, sequence, logits);
-        return feed(g, sequence);
+    if (sequence->step.reading) {
+        if (sequence->n_fed < sequence->input.n)
+            note_prompt_token(g, sequence, logits);
+        if (feed(g, sequence))
+            return SEQUENCE_READY;
+        return g->what.max_tokens == 0 ? close_all(g, sequence) : draw_first(g, sequence, logits);
     }
-    if (g->what.max_tokens == 0)
-        return close_all(g, sequence);
-    if (text->n_tokens == 0)
-        return draw_first(g, sequence, logits);
     return draw(g, sequence, logits, &sequence->step.state->rng) ? proceed(g, sequence)
                                                                  : SEQUENCE_DONE;
 }

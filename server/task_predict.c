@@ -124,11 +124,12 @@ static int prepare(struct job *job, struct rnn_err *err)
     rc = job_sequences(job, inputs->n, err);
     for (size_t i = 0; rc == 0 && i < inputs->n; i++) {
         rc = input_resolve(inputs, i, job->model, err);
-        job->sequences[i].tokens = inputs->items[i].tokens;
-        job->sequences[i].frames = inputs->items[i].frames;
-        job->sequences[i].n_steps = inputs->items[i].n;
+        job->sequences[i].input = input_walk(&inputs->items[i]);
+        job->sequences[i].input.last_only = !p->all;
         p->input_steps += inputs->items[i].n;
     }
+    if (rc == 0)
+        rc = api_check_walks(job, err);
     return rc == 0 ? prepare_outputs(p, job, err) : rc;
 }
 
@@ -189,13 +190,13 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
     if (out->len > 0)
         buf_putc(out, ',');
     buf_puts(out, "{\"step\":");
-    if (sequence->n_steps > 0)
-        buf_u64(out, sequence->n_fed - 1);
+    if (sequence->input.n > 0)
+        buf_u64(out, rnn_walk_step(sequence->walk));
     else
         buf_puts(out, "null");
     rnn_activate(p->job.model, logits, p->probabilities);
     if (p->info->activation == RNN_HEAD_NONE)
-        write_array(out, ",\"values\":", logits, n);
+        write_array(out, ",\"values\":", p->probabilities, n);
     else
         write_top(p, out, logits);
     if (p->what.returns & PREDICT_LOGITS)
@@ -209,26 +210,13 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
 
 /* ---- Stepping ---- */
 
-static enum sequence_next feed(struct predict_job *p, struct job_sequence *sequence)
+static enum sequence_next feed(struct job *job, struct job_sequence *sequence)
 {
     struct sequence *step = &sequence->step;
 
-    if (!job_feed(sequence))
+    if (job_feed(sequence) == RNN_WALK_DONE)
         return SEQUENCE_DONE;
-    step->want_logits = p->all || job_fed(sequence);
-    step->want_hidden = step->want_logits && (p->what.returns & PREDICT_HIDDEN);
-    return SEQUENCE_READY;
-}
-
-static enum sequence_next first(struct job *job, struct job_sequence *sequence)
-{
-    struct predict_job *p = of(job);
-
-    if (sequence->n_steps > 0)
-        return feed(p, sequence);
-    sequence->step.input = RNN_ROW_READ;
-    sequence->step.want_logits = true;
-    sequence->step.want_hidden = p->what.returns & PREDICT_HIDDEN;
+    step->want_hidden = step->want_logits && (of(job)->what.returns & PREDICT_HIDDEN);
     return SEQUENCE_READY;
 }
 
@@ -239,13 +227,13 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
     if (job->end != JOB_RUNNING)
         return SEQUENCE_DONE;
-    if (sequence->n_steps > 0)
+    if (sequence->input.n > 0)
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
     if (sequence->step.want_logits)
         write_output(p, sequence, logits, hidden);
     if (sequence->out.failed)
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
-    return feed(p, sequence);
+    return feed(job, sequence);
 }
 
 /* ---- The answer ---- */
@@ -263,7 +251,7 @@ static void put_result(struct buf *out, struct job_sequence *sequence)
     buf_puts(out, sequence->index ? ",{" : "{");
     put_outputs(out, sequence);
     buf_puts(out, ",\"usage\":{\"input_steps\":");
-    buf_u64(out, sequence->n_steps);
+    buf_u64(out, sequence->input.n);
     buf_puts(out, "}}");
 }
 
@@ -296,7 +284,7 @@ static void free_job(struct job *job)
 }
 
 static const struct job_ops ops = {
-    .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
+    .prepare = prepare, .first = feed, .stepped = stepped, .finish = finish, .free = free_job};
 
 void task_predict(struct request *request, struct predict_request *what)
 {

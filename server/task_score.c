@@ -1,8 +1,9 @@
-/* Score: feeds each input and reads, before every token, how probable the model found it.
+/* Score: feeds each text and reads, before every token, how probable the model found it.
  *
- * The first token has a prediction only in a session that stands behind its beginning: then the
- * state is read before anything is fed, and a text that is scored in chunks sums to the same as in
- * one.  On the work shard. */
+ * A language model's text is the input.  Its first token has a prediction only in a session that
+ * stands behind its beginning: then the state is read before anything is fed, and a text that is
+ * scored in chunks sums to the same as in one.  A translator or captioner reads the input and is
+ * scored on the target, from bos on and, where it knows an end, to eos.  On the work shard. */
 #include "server/api.h"
 
 #include <math.h>
@@ -23,6 +24,7 @@ struct tally {
 struct score_job {
     struct job job;
     struct score_request what;
+    bool decodes;
     size_t n_tokens;
     struct tally *tallies; /* [n_sequences] */
     uint64_t input_steps;
@@ -36,38 +38,78 @@ static struct score_job *of(struct job *job)
 static int check_size(const struct score_job *s, const struct job *job, struct rnn_err *err)
 {
     uint64_t max = shard_config(job->work)->answer_max_bytes;
-    size_t total;
+    size_t n = s->input_steps, total;
 
-    if (checked_mul(s->input_steps, ANSWER_TOKEN_BYTES, &total) && total <= max)
+    for (size_t i = 0; s->decodes && i < job->n_sequences; i++)
+        n += job->sequences[i].input.n_target + 1;
+    if (checked_mul(n, ANSWER_TOKEN_BYTES, &total) && total <= max)
         return 0;
     return rnn_fail_at(err, RNN_ELIMIT, "input", -1,
-                       "input: the answer to %llu tokens would pass the limit of %llu bytes "
+                       "input: the answer to %zu tokens would pass the limit of %llu bytes "
                        "(answer_max_bytes); score it in chunks, with a session",
-                       (unsigned long long)s->input_steps, (unsigned long long)max);
+                       n, (unsigned long long)max);
+}
+
+/* Which fields this model wants. */
+static int check_fields(const struct score_job *s, const struct rnn_model_info *info,
+                        struct rnn_err *err)
+{
+    const struct input_list *inputs = &s->what.common.inputs, *targets = &s->what.targets;
+
+    if (!api_language_model(info) && !s->decodes)
+        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
+                           "model: only a model that reads what it writes can score");
+    if (!s->decodes && inputs->items[0].kind == INPUT_EMPTY)
+        return rnn_fail_at(err, RNN_EFORMAT, "input", -1, "input: is missing or empty");
+    if (!s->decodes && targets->given)
+        return rnn_fail_at(err, REPLY_EINPUT, "target", -1,
+                           "target: this model continues its input; want it all under input");
+    if (s->decodes &&
+        (!targets->given || targets->batch != inputs->batch || targets->n != inputs->n))
+        return rnn_fail_at(err, RNN_EFORMAT, "target", -1,
+                           "target: want what should have come out, one for each input");
+    return 0;
+}
+
+static int prepare_sequence(struct score_job *s, struct job_sequence *sequence, struct rnn_err *err)
+{
+    struct input_list *inputs = &s->what.common.inputs, *targets = &s->what.targets;
+    size_t i = sequence->index;
+    int rc = input_resolve(inputs, i, s->job.model, err);
+
+    if (rc == 0 && s->decodes)
+        rc = input_resolve_target(targets, i, s->job.model, err);
+    if (rc < 0)
+        return rc;
+    sequence->input = input_walk(&inputs->items[i]);
+    s->input_steps += sequence->input.n;
+    if (s->decodes) {
+        sequence->input.target = targets->items[i].tokens;
+        sequence->input.n_target = targets->items[i].n;
+    }
+    return 0;
 }
 
 static int prepare(struct job *job, struct rnn_err *err)
 {
     struct score_job *s = of(job);
-    struct input_list *inputs = &s->what.common.inputs;
+    const struct rnn_model_info *info = rnn_model_info(job->model);
+    size_t n = s->what.common.inputs.n;
     int rc;
 
-    if (!api_language_model(rnn_model_info(job->model)))
-        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
-                           "model: only a model that predicts its own next token can score");
-    if (inputs->items[0].kind == INPUT_EMPTY)
-        return rnn_fail_at(err, RNN_EFORMAT, "input", -1, "input: is missing or empty");
-    s->n_tokens = rnn_model_info(job->model)->output_size;
-    s->tallies = calloc(inputs->n, sizeof *s->tallies);
+    s->decodes = api_decodes(info);
+    rc = check_fields(s, info, err);
+    if (rc < 0)
+        return rc;
+    s->n_tokens = info->output_size;
+    s->tallies = calloc(n, sizeof *s->tallies);
     if (!s->tallies)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
-    rc = job_sequences(job, inputs->n, err);
-    for (size_t i = 0; rc == 0 && i < inputs->n; i++) {
-        rc = input_resolve(inputs, i, job->model, err);
-        job->sequences[i].tokens = inputs->items[i].tokens;
-        job->sequences[i].n_steps = inputs->items[i].n;
-        s->input_steps += inputs->items[i].n;
-    }
+    rc = job_sequences(job, n, err);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = prepare_sequence(s, &job->sequences[i], err);
+    if (rc == 0)
+        rc = api_check_walks(job, err);
     return rc == 0 ? check_size(s, job, err) : rc;
 }
 
@@ -93,11 +135,25 @@ static void write_token(struct job *job, struct job_sequence *sequence, uint32_t
     }
 }
 
-static void score_next(struct job *job, struct job_sequence *sequence, const float *logits)
+/* The token that the output of step `step` should have been; -1: none is known. */
+static int64_t token_after(const struct score_job *s, const struct job_sequence *sequence,
+                           size_t step)
+{
+    const struct rnn_walk_input *input = &sequence->input;
+    int64_t eos = rnn_model_info(s->job.model)->eos;
+
+    if (!s->decodes)
+        return step + 1 < input->n ? (int64_t)input->tokens[step + 1] : -1;
+    if (step < input->n_target)
+        return (int64_t)input->target[step];
+    return input->n_target > 0 && input->target[step - 1] == eos ? -1 : eos;
+}
+
+static void score_token(struct job *job, struct job_sequence *sequence, const float *logits,
+                        uint32_t token)
 {
     struct score_job *s = of(job);
     struct tally *tally = &s->tallies[sequence->index];
-    uint32_t token = sequence->tokens[sequence->n_fed];
     struct rnn_token_score score;
     size_t len = 0;
     const char *text = rnn_token_text(job->model, token, &len);
@@ -110,19 +166,24 @@ static void score_next(struct job *job, struct job_sequence *sequence, const flo
     write_token(job, sequence, token, &score);
 }
 
-static enum sequence_next feed(struct job_sequence *sequence)
+static enum sequence_next feed(struct job *job, struct job_sequence *sequence)
 {
-    if (!job_feed(sequence))
+    const struct score_job *s = of(job);
+
+    if (job_feed(sequence) == RNN_WALK_DONE)
         return SEQUENCE_DONE;
-    sequence->step.want_logits = !job_fed(sequence); /* the last token predicts nothing here */
+    if (sequence->step.want_logits)
+        sequence->step.want_logits = token_after(s, sequence, rnn_walk_step(sequence->walk)) >= 0;
     return SEQUENCE_READY;
 }
 
 static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 {
+    if (of(job)->decodes)
+        return feed(job, sequence);
     if (sequence->step.state->position == 0) {
-        write_token(job, sequence, sequence->tokens[0], NULL);
-        return feed(sequence);
+        write_token(job, sequence, sequence->input.tokens[0], NULL);
+        return feed(job, sequence);
     }
     sequence->step.input = RNN_ROW_READ;
     sequence->step.want_logits = true;
@@ -136,13 +197,16 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     (void)hidden;
     if (job->end != JOB_RUNNING)
         return SEQUENCE_DONE;
-    if (sequence->n_fed > 0)
+    if (sequence->n_fed == 0)
+        score_token(job, sequence, logits, sequence->input.tokens[0]);
+    else
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
-    if (sequence->step.want_logits)
-        score_next(job, sequence, logits);
+    if (sequence->n_fed > 0 && sequence->step.want_logits)
+        score_token(job, sequence, logits,
+                    (uint32_t)token_after(of(job), sequence, rnn_walk_step(sequence->walk)));
     if (sequence->out.failed)
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
-    return feed(sequence);
+    return feed(job, sequence);
 }
 
 /* ---- The answer ---- */
@@ -187,7 +251,7 @@ static void finish(struct job *job, enum job_end end)
             buf_puts(&job->out, i ? ",{" : "{");
             put_result(&job->out, &job->sequences[i], &s->tallies[i]);
             buf_puts(&job->out, ",\"usage\":{\"input_steps\":");
-            buf_u64(&job->out, job->sequences[i].n_steps);
+            buf_u64(&job->out, job->sequences[i].input.n);
             buf_puts(&job->out, "}}");
         }
         buf_putc(&job->out, ']');

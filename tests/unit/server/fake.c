@@ -191,6 +191,49 @@ void rnn_step(const struct rnn_model *model, struct rnn_scratch *scratch,
     }
 }
 
+/* A walk as a model of one direction has it. */
+struct rnn_walk {
+    struct rnn_state *state;
+    struct rnn_walk_input input;
+    size_t t;
+};
+
+int rnn_walk_new(struct rnn_walk **out, const struct rnn_model *model, struct rnn_state *state,
+                 const struct rnn_walk_input *input, struct rnn_err *err)
+{
+    (void)model;
+    *out = calloc(1, sizeof(**out));
+    if (*out == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no walk");
+    **out = (struct rnn_walk){.state = state, .input = *input};
+    return 0;
+}
+
+void rnn_walk_free(struct rnn_walk *walk)
+{
+    free(walk);
+}
+
+enum rnn_walk_next rnn_walk_next(struct rnn_walk *walk, struct rnn_row *row)
+{
+    size_t t = walk->t++;
+
+    *row = (struct rnn_row){.state = walk->state, .input = RNN_ROW_READ};
+    if (walk->input.n == 0 && t == 0)
+        return RNN_WALK_OUTPUT;
+    if (t >= walk->input.n)
+        return RNN_WALK_DONE;
+    row->input = RNN_ROW_TOKEN;
+    row->token = walk->input.tokens[t];
+    return t + 1 == walk->input.n ? RNN_WALK_OUTPUT : RNN_WALK_ON;
+}
+
+const struct rnn_memory *rnn_walk_memory(const struct rnn_walk *walk)
+{
+    (void)walk;
+    return NULL;
+}
+
 /* ---- Shards ---- */
 
 static struct letter {

@@ -42,7 +42,7 @@ static int read_text(const char *text)
 
     memset(&err, 0, sizeof err);
     ck_assert_int_eq(json_parse(&json, text, strlen(text), 8, NULL), 0);
-    rc = input_read(&list, json, &config, &err);
+    rc = input_read(&list, "input", json, &config, &err);
     json_free(json);
     if (rc < 0)
         ck_assert_uint_eq(list.n, 0); /* empty on failure */

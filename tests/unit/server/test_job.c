@@ -154,8 +154,8 @@ static int prepare(struct job *job, struct rnn_err *err)
     if (job_sequences(job, task->n_sequences, err) < 0)
         return RNN_ENOMEM;
     for (size_t i = 0; i < task->n_sequences; i++) {
-        job->sequences[i].tokens = task->tokens;
-        job->sequences[i].n_steps = task->branches && i > 0 ? 0 : task->n_tokens;
+        job->sequences[i].input = (struct rnn_walk_input){
+            .tokens = task->tokens, .n = task->branches && i > 0 ? 0 : task->n_tokens};
     }
     return 0;
 }
@@ -172,15 +172,9 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
         task->rng_out[sequence->index] = sequence->step.state->rng;
     if (task->branches && sequence->index > 0)
         return SEQUENCE_PAUSED;
-    if (job_feed(sequence)) {
-        sequence->step.want_logits = job_fed(sequence);
-        return SEQUENCE_READY;
-    }
-    if (task->n_out == 0)
+    if (task->n_tokens == 0 && task->n_out == 0)
         return SEQUENCE_DONE;
-    sequence->step.input = RNN_ROW_READ;
-    sequence->step.want_logits = true;
-    return SEQUENCE_READY;
+    return job_feed(sequence) == RNN_WALK_DONE ? SEQUENCE_DONE : SEQUENCE_READY;
 }
 
 static void draw(struct task *task, struct job_sequence *sequence, const float *logits)
@@ -188,9 +182,7 @@ static void draw(struct task *task, struct job_sequence *sequence, const float *
     size_t n = task->n_drawn[sequence->index]++;
     uint32_t token = (uint32_t)logits[0] + (uint32_t)sequence->index;
 
-    sequence->step.input = RNN_ROW_TOKEN;
-    sequence->step.token = token;
-    sequence->step.reading = false;
+    job_feed_token(sequence, sequence, token);
     task->job.partial = task->keeps_partial;
     if (sequence->index == 0) {
         if (task->drawn != NULL)
@@ -212,10 +204,8 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     (void)hidden;
     if (job->end != JOB_RUNNING)
         return SEQUENCE_DONE;
-    if (job_feed(sequence)) {
-        sequence->step.want_logits = job_fed(sequence);
+    if (sequence->step.reading && job_feed(sequence) != RNN_WALK_DONE)
         return SEQUENCE_READY;
-    }
     if (task->n_drawn[sequence->index] == task->n_out)
         return SEQUENCE_DONE; /* that step fed the last */
     draw(task, sequence, logits);
@@ -1085,7 +1075,7 @@ END_TEST
 static enum sequence_next storm_stepped(struct job *job, struct job_sequence *sequence,
                                         float *logits, const float *hidden)
 {
-    const uint32_t *own = sequence->tokens;
+    const uint32_t *own = sequence->input.tokens;
     const struct rnn_state *state = sequence->step.state;
     uint32_t all[256];
 
@@ -1100,7 +1090,7 @@ static enum sequence_next storm_stepped(struct job *job, struct job_sequence *se
     if (job->stream)
         buf_printf(&job->out, "%20zu", sequence->n_fed);
     job->partial = sequence->n_fed > 2 && task_of(job)->keeps_partial;
-    return job_feed(sequence) ? SEQUENCE_READY : SEQUENCE_DONE;
+    return job_feed(sequence) != RNN_WALK_DONE ? SEQUENCE_READY : SEQUENCE_DONE;
 }
 
 static const struct job_ops storm_ops = {prepare, first, storm_stepped, finish, task_free};

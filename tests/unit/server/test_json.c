@@ -162,7 +162,6 @@ static const struct {
     {GENERATE, "{" I ",\"echo\":1}", RNN_ETYPE, "echo"},
     {GENERATE, "{" I ",\"stream\":\"true\"}", RNN_ETYPE, "stream"},
     /* score */
-    {SCORE, "{" I ",\"target\":\"x\"}", RNN_EUNSUPPORTED, "target"},
     {SCORE, "{" I ",\"top_k\":1}", RNN_EFORMAT, "top_k"},
     {SCORE, "{\"input\":\"\"}", RNN_EFORMAT, "input"},
     /* sessions */
