@@ -275,6 +275,54 @@ void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool gener
 int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng,
                uint32_t *token);
 
+/* ---- Beam search ---- */
+
+/* The `width` most probable beginnings of an output, grown token by token together.
+ *
+ * At each step every live beginning is continued by every token; the continuations are looked at in
+ * order of their probability until `width` of them live on, and those met on the way that end in
+ * eos are finished.  The search ends with `width` finished texts, or at max_tokens, where what is
+ * live counts, too.  Texts are ranked by log p / length^length_penalty, eos counted in the length.
+ * Width 1 is greedy; a width that nothing falls out of is exhaustive.  Equal ones rank by the
+ * beginning they continue, then by smaller id, so that a search gives the same on every CPU. */
+struct rnn_beam;
+
+struct rnn_beam_options {
+    size_t width;          /* 1 and more */
+    double length_penalty; /* 0: none */
+    int64_t eos;           /* -1: none */
+    size_t max_tokens;     /* 1 and more */
+};
+
+int rnn_beam_new(struct rnn_beam **out, size_t n_tokens, const struct rnn_beam_options *options,
+                 struct rnn_err *err);
+void rnn_beam_free(struct rnn_beam *beam);
+
+/* The output after live beginning `live`; at first there is one, number 0.  logits [n_tokens]. */
+void rnn_beam_offer(struct rnn_beam *beam, size_t live, const float *logits);
+
+/* How a live beginning came about: beginning `parent` of the last step, and a token more. */
+struct rnn_beam_step {
+    size_t parent;
+    uint32_t token;
+};
+
+/* After each live beginning was offered once: *n new ones, to be fed; 0: the search is over.  steps
+ * [width].  RNN_ENOMEM. */
+int rnn_beam_advance(struct rnn_beam *beam, struct rnn_beam_step *steps, size_t *n,
+                     struct rnn_err *err);
+
+struct rnn_beam_text {
+    const uint32_t *tokens; /* [n], eos included; lives as long as the beam */
+    size_t n;
+    double logprob, score;
+    bool ended; /* in eos */
+};
+
+/* The best `max` texts of a search that is over, best first; *n of them.  RNN_ENOMEM. */
+int rnn_beam_texts(struct rnn_beam *beam, struct rnn_beam_text *texts, size_t max, size_t *n,
+                   struct rnn_err *err);
+
 /* ---- Text ---- */
 
 /* Text to ids, in pieces cut anywhere, also inside a character.  Zero-initialised at the start of a
