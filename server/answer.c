@@ -63,6 +63,33 @@ void answer_close(struct buf *out, const struct job *job, uint64_t input_steps,
     buf_puts(out, "}}");
 }
 
+static void put_result(struct buf *out, const struct job_sequence *sequence,
+                       void (*put)(struct buf *out, const struct job_sequence *sequence))
+{
+    buf_puts(out, sequence->index ? ",{" : "{");
+    put(out, sequence);
+    buf_puts(out, ",\"usage\":{\"input_steps\":");
+    buf_u64(out, sequence->input.n);
+    buf_puts(out, "}}");
+}
+
+void answer_results(struct job *job, bool batch, uint64_t input_steps,
+                    void (*put)(struct buf *out, const struct job_sequence *sequence))
+{
+    answer_open(&job->out, job);
+    buf_puts(&job->out, batch ? ",\"results\":[" : ",");
+    for (size_t i = 0; i < job->n_sequences; i++) {
+        if (batch)
+            put_result(&job->out, &job->sequences[i], put);
+        else
+            put(&job->out, &job->sequences[i]);
+        buf_free(&job->sequences[i].out);
+    }
+    if (batch)
+        buf_putc(&job->out, ']');
+    answer_close(&job->out, job, input_steps, -1);
+}
+
 void answer_token(struct buf *out, const struct rnn_model *model, uint32_t id)
 {
     size_t len = 0;

@@ -17,6 +17,11 @@
 #include "server/json.h"
 #include "server/models.h"
 
+/* What reads a body into `out`, a zeroed or unset request struct of the reader's own kind.  On
+ * failure nothing is left to free. */
+typedef int api_reader(void *out, const char *text, size_t len, const struct config *config,
+                       struct rnn_err *err);
+
 /* ---- Fields that predict, generate and score share ---- */
 
 struct api_common {
@@ -36,13 +41,18 @@ struct api_common {
 int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
                     struct rnn_err *err);
 
-/* Fills in the job's fields; finds the model where no session names it.  On failure the request has
- * not been answered; *error is what to answer with. */
-int api_common_apply(const struct api_common *common, struct job *job, struct request *request,
-                     enum reply_error *error, struct rnn_err *err);
+/* ---- What tasks share ---- */
 
-/* Whether the inputs of all sequences can be walked within walk_max_bytes; RNN_ELIMIT. */
-int api_check_walks(const struct job *job, struct rnn_err *err);
+/* Makes a job in a zeroed struct of `size` bytes whose first member it is, with the fields of
+ * `common` and the model where no session names it.  The caller moves its request struct in and
+ * calls job_submit().  NULL: the request has been answered with what is wrong. */
+struct job *api_job(struct request *request, size_t size, const struct job_ops *ops,
+                    const struct api_common *common);
+
+/* In prepare: makes `each` sequences for every input and resolves the inputs; the first sequence of
+ * each is given the input to feed.  *input_steps is the sum of their lengths. */
+int api_sequences(struct job *job, struct input_list *inputs, size_t each, uint64_t *input_steps,
+                  struct rnn_err *err);
 
 /* Whether the model writes tokens about what it was given: a translator, a captioner. */
 bool api_decodes(const struct rnn_model_info *info);
@@ -50,6 +60,9 @@ bool api_decodes(const struct rnn_model_info *info);
 /* Whether the model gives a distribution over its own input tokens, so that its output can be fed
  * back. */
 bool api_language_model(const struct rnn_model_info *info);
+
+/* Refuses any other; `verb` is what only such a model can do. */
+int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err);
 
 /* ---- Compute requests ---- */
 
@@ -91,15 +104,9 @@ struct score_request {
     struct input_list targets; /* of models that write about their input; else one empty item */
 };
 
-/* Each reads a body.  On failure the struct is freed already; else its _free ends it. */
-int predict_read(struct predict_request *out, const char *text, size_t len,
-                 const struct config *config, struct rnn_err *err);
+api_reader predict_read, generate_read, score_read;
 void predict_request_free(struct predict_request *request);
-int generate_read(struct generate_request *out, const char *text, size_t len,
-                  const struct config *config, struct rnn_err *err);
 void generate_request_free(struct generate_request *request);
-int score_read(struct score_request *out, const char *text, size_t len, const struct config *config,
-               struct rnn_err *err);
 void score_request_free(struct score_request *request);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
@@ -115,10 +122,8 @@ struct session_request {
     char id[SESSION_ID_MAX + 1];
     int64_t ttl_s; /* 0: the configured one */
 };
-int session_request_read(struct session_request *out, const char *text, size_t len,
-                         const struct config *config, struct rnn_err *err);
-int fork_request_read(size_t *count, const char *text, size_t len, const struct config *config,
-                      struct rnn_err *err);
+api_reader session_request_read;
+api_reader fork_request_read; /* into a size_t: how many */
 
 struct tokens_request {
     char model[128];
@@ -127,10 +132,7 @@ struct tokens_request {
     uint32_t *tokens; /* [n], detokenize */
     size_t n;
 };
-int tokenize_read(struct tokens_request *out, const char *text, size_t len,
-                  const struct config *config, struct rnn_err *err);
-int detokenize_read(struct tokens_request *out, const char *text, size_t len,
-                    const struct config *config, struct rnn_err *err);
+api_reader tokenize_read, detokenize_read;
 void tokens_request_free(struct tokens_request *request);
 
 /* ---- Helpers of handlers ---- */
@@ -138,6 +140,9 @@ void tokens_request_free(struct tokens_request *request);
 /* 415 unless the body is sent as JSON (or as what a bare `curl -d` says), uncompressed; answers and
  * returns false otherwise. */
 bool api_accepts(struct request *request);
+
+/* Reads the body into `out`; answers and returns false where it is not as it should be. */
+bool api_read(struct request *request, api_reader *read, void *out);
 
 /* Answers with what a reader found, and counts it. */
 void api_refuse(struct request *request, const struct rnn_err *err);

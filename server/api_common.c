@@ -3,6 +3,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -62,8 +63,9 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
     return 0;
 }
 
-int api_common_apply(const struct api_common *common, struct job *job, struct request *request,
-                     enum reply_error *error, struct rnn_err *err)
+/* Fills in the job's fields; finds the model where no session names it. */
+static int apply(const struct api_common *common, struct job *job, struct request *request,
+                 enum reply_error *error, struct rnn_err *err)
 {
     struct model_entry entry;
     int rc;
@@ -88,7 +90,7 @@ int api_common_apply(const struct api_common *common, struct job *job, struct re
     return 0;
 }
 
-int api_check_walks(const struct job *job, struct rnn_err *err)
+static int check_walks(const struct job *job, struct rnn_err *err)
 {
     uint64_t max = shard_config(job->work)->walk_max_bytes;
     size_t total = 0;
@@ -105,6 +107,43 @@ int api_check_walks(const struct job *job, struct rnn_err *err)
     return 0;
 }
 
+struct job *api_job(struct request *request, size_t size, const struct job_ops *ops,
+                    const struct api_common *common)
+{
+    enum reply_error error = REPLY_NO_MEMORY;
+    struct rnn_err err = {0};
+    struct job *job = calloc(1, size);
+
+    if (!job) {
+        reply_error(request, error, NULL, "out of memory");
+        return NULL;
+    }
+    if (job_init(job, ops, request, &err) == 0 && apply(common, job, request, &error, &err) == 0)
+        return job;
+    reply_error(request, error, err.param, "%s", err.text);
+    job_drop(job);
+    return NULL;
+}
+
+int api_sequences(struct job *job, struct input_list *inputs, size_t each, uint64_t *input_steps,
+                  struct rnn_err *err)
+{
+    size_t n;
+    int rc;
+
+    if (!checked_mul(inputs->n, each, &n))
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    rc = job_sequences(job, n, err);
+    for (size_t i = 0; rc == 0 && i < inputs->n; i++) {
+        struct job_sequence *sequence = &job->sequences[i * each];
+
+        rc = input_resolve(inputs, i, job->model, err);
+        sequence->input = input_walk(&inputs->items[i]);
+        *input_steps += inputs->items[i].n;
+    }
+    return rc == 0 ? check_walks(job, err) : rc;
+}
+
 bool api_decodes(const struct rnn_model_info *info)
 {
     return info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ;
@@ -114,6 +153,14 @@ bool api_language_model(const struct rnn_model_info *info)
 {
     return info->topology == RNN_SYNCED && info->input_kind != RNN_INPUT_DENSE && info->has_head &&
            info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+}
+
+int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err)
+{
+    if (api_language_model(info) || api_decodes(info))
+        return 0;
+    return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
+                       "model: only a model that predicts its own next token can %s", verb);
 }
 
 void api_refuse(struct request *request, const struct rnn_err *err)
@@ -166,4 +213,16 @@ bool api_accepts(struct request *request)
         return false;
     }
     return true;
+}
+
+bool api_read(struct request *request, api_reader *read, void *out)
+{
+    struct rnn_err err = {0};
+
+    if (!api_accepts(request))
+        return false;
+    if (read(out, request->body, request->body_len, shard_config(request->shard), &err) == 0)
+        return true;
+    api_refuse(request, &err);
+    return false;
 }

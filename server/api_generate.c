@@ -149,41 +149,40 @@ static int check_session(const struct generate_request *request, struct rnn_err 
     return 0;
 }
 
-static int read_fields(struct generate_request *out, const struct cJSON *body,
-                       const struct config *config, struct rnn_err *err)
+static int read_fields(void *out, const struct cJSON *body, const struct config *config,
+                       struct rnn_err *err)
 {
+    struct generate_request *request = out;
     int rc = body_only(body, allowed, later, err);
 
     if (rc == 0)
-        rc = read_counts(out, body, config, err);
+        rc = read_counts(request, body, config, err);
     if (rc == 0)
-        rc = read_sampling(&out->sampling, body, err);
+        rc = read_sampling(&request->sampling, body, err);
     if (rc == 0)
-        rc = read_biases(out, body, err);
+        rc = read_biases(request, body, err);
     if (rc == 0)
-        rc = body_strings(body, "stop", (size_t)config->stop_max, &out->stop, &out->n_stop, err);
+        rc = body_strings(body, "stop", (size_t)config->stop_max, &request->stop, &request->n_stop,
+                          err);
     if (rc == 0)
-        rc = json_read_bool(body, "", "echo", &out->echo, err);
+        rc = json_read_bool(body, "", "echo", &request->echo, err);
     if (rc == 0)
-        rc = json_read_bool(body, "", "stream", &out->stream, err);
+        rc = json_read_bool(body, "", "stream", &request->stream, err);
     if (rc == 0)
-        rc = api_common_read(&out->common, body, config, err);
-    return rc == 0 ? check_session(out, err) : rc;
+        rc = api_common_read(&request->common, body, config, err);
+    return rc == 0 ? check_session(request, err) : rc;
 }
 
-int generate_read(struct generate_request *out, const char *text, size_t len,
-                  const struct config *config, struct rnn_err *err)
+int generate_read(void *out, const char *text, size_t len, const struct config *config,
+                  struct rnn_err *err)
 {
-    struct cJSON *body;
-    int rc = body_parse(&body, text, len, false, config, err);
+    struct generate_request *request = out;
+    int rc;
 
-    *out = (struct generate_request){.sampling = RNN_SAMPLING_DEFAULT};
+    *request = (struct generate_request){.sampling = RNN_SAMPLING_DEFAULT};
+    rc = body_read(request, text, len, false, read_fields, config, err);
     if (rc < 0)
-        return rc;
-    rc = read_fields(out, body, config, err);
-    json_free(body);
-    if (rc < 0)
-        generate_request_free(out);
+        generate_request_free(request);
     return rc;
 }
 
@@ -200,16 +199,10 @@ void generate_request_free(struct generate_request *request)
 void api_generate(struct request *request, const char *arg)
 {
     struct generate_request what;
-    struct rnn_err err = {0};
 
     (void)arg;
-    if (!api_accepts(request))
+    if (!api_read(request, generate_read, &what))
         return;
-    if (generate_read(&what, request->body, request->body_len, shard_config(request->shard), &err) <
-        0) {
-        api_refuse(request, &err);
-        return;
-    }
     task_generate(request, &what);
     generate_request_free(&what);
 }

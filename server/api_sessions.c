@@ -40,62 +40,71 @@ struct session_op {
 
 /* ---- Reading ---- */
 
-int session_request_read(struct session_request *out, const char *text, size_t len,
-                         const struct config *config, struct rnn_err *err)
+static int read_session(void *out, const struct cJSON *body, const struct config *config,
+                        struct rnn_err *err)
 {
     static const char *const allowed[] = {"model", "id", "ttl_seconds", NULL};
     static const char *const later[] = {"initial_state", "state", NULL};
-    struct cJSON *body;
-    int rc = body_parse(&body, text, len, true, config, err);
+    struct session_request *request = out;
+    int rc = body_only(body, allowed, later, err);
 
-    *out = (struct session_request){0};
-    if (rc < 0)
-        return rc;
-    rc = body_only(body, allowed, later, err);
     if (rc == 0)
-        rc = body_name(body, "model", out->model, sizeof out->model, err);
+        rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
-        rc = body_name(body, "id", out->id, sizeof out->id, err);
-    if (rc == 0 && json_get(body, "id") && !session_id_valid(out->id))
+        rc = body_name(body, "id", request->id, sizeof request->id, err);
+    if (rc == 0 && json_get(body, "id") && !session_id_valid(request->id))
         rc = rnn_fail_at(err, RNN_EFORMAT, "id", -1,
                          "id: want 1 to %d characters of A-Z a-z 0-9 . _ -", SESSION_ID_MAX);
     if (rc == 0)
-        rc = json_read_int(body, "", "ttl_seconds", 1, config->session_ttl_max_s, &out->ttl_s, err);
-    json_free(body);
+        rc = json_read_int(body, "", "ttl_seconds", 1, config->session_ttl_max_s, &request->ttl_s,
+                           err);
     return rc;
 }
 
-int fork_request_read(size_t *count, const char *text, size_t len, const struct config *config,
-                      struct rnn_err *err)
+int session_request_read(void *out, const char *text, size_t len, const struct config *config,
+                         struct rnn_err *err)
+{
+    *(struct session_request *)out = (struct session_request){0};
+    return body_read(out, text, len, true, read_session, config, err);
+}
+
+static int read_fork(void *out, const struct cJSON *body, const struct config *config,
+                     struct rnn_err *err)
 {
     static const char *const allowed[] = {"count", NULL};
-    struct cJSON *body;
     int64_t n = 1;
-    int rc = body_parse(&body, text, len, true, config, err);
+    int rc = body_only(body, allowed, NULL, err);
 
-    if (rc < 0)
-        return rc;
-    rc = body_only(body, allowed, NULL, err);
+    (void)config;
     if (rc == 0)
         rc = json_read_int(body, "", "count", 1, FORK_MAX, &n, err);
-    *count = (size_t)n;
-    json_free(body);
+    *(size_t *)out = (size_t)n;
     return rc;
+}
+
+int fork_request_read(void *count, const char *text, size_t len, const struct config *config,
+                      struct rnn_err *err)
+{
+    return body_read(count, text, len, true, read_fork, config, err);
+}
+
+static int read_nothing(void *out, const struct cJSON *body, const struct config *config,
+                        struct rnn_err *err)
+{
+    static const char *const allowed[] = {NULL};
+
+    (void)out;
+    (void)config;
+    return body_only(body, allowed, NULL, err);
 }
 
 /* A body where none is needed: nothing, or an empty object. */
 static bool no_fields(struct request *request)
 {
-    static const char *const allowed[] = {NULL};
     struct rnn_err err = {0};
-    struct cJSON *body;
-    int rc = body_parse(&body, request->body, request->body_len, true, shard_config(request->shard),
-                        &err);
+    int rc = body_read(NULL, request->body, request->body_len, true, read_nothing,
+                       shard_config(request->shard), &err);
 
-    if (rc == 0) {
-        rc = body_only(body, allowed, NULL, &err);
-        json_free(body);
-    }
     if (rc < 0)
         api_refuse(request, &err);
     return rc == 0;
@@ -328,18 +337,12 @@ void api_session_create(struct request *request, const char *arg)
 {
     struct session_request what;
     struct model_entry entry;
-    struct rnn_err err = {0};
     struct session_op *op;
     const char *why_not;
 
     (void)arg;
-    if (!api_accepts(request))
+    if (!api_read(request, session_request_read, &what))
         return;
-    if (session_request_read(&what, request->body, request->body_len, shard_config(request->shard),
-                             &err) < 0) {
-        api_refuse(request, &err);
-        return;
-    }
     if (!api_model(request, what.model, &entry))
         return;
     why_not = rnn_model_info(entry.model)->unsteppable;
@@ -485,17 +488,11 @@ static void reply_forked(const struct session_op *op)
 
 void api_session_fork(struct request *request, const char *arg)
 {
-    struct rnn_err err = {0};
     struct session_op *op;
     size_t count;
 
-    if (!api_accepts(request))
+    if (!api_read(request, fork_request_read, &count))
         return;
-    if (fork_request_read(&count, request->body, request->body_len, shard_config(request->shard),
-                          &err) < 0) {
-        api_refuse(request, &err);
-        return;
-    }
     op = op_new(request, arg, count);
     if (!op)
         return;

@@ -33,36 +33,36 @@ static int one_of_two(const struct cJSON *body, const char *name, const char *ot
     return 0;
 }
 
-static int read_text(struct tokens_request *out, const struct cJSON *body,
-                     const struct config *config, struct rnn_err *err)
+static int read_text(void *out, const struct cJSON *body, const struct config *config,
+                     struct rnn_err *err)
 {
+    struct tokens_request *request = out;
     static const char *const allowed[] = {"model", "text", "input", NULL};
     const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
-        rc = body_name(body, "model", out->model, sizeof out->model, err);
+        rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
         rc = one_of_two(body, "text", "input", &key, err);
-    out->key = key;
+    request->key = key;
     if (rc == 0)
-        rc = body_text(body, key, &out->text, err);
-    return rc == 0 ? check_length(utf8_length(out->text, strlen(out->text)), key, config, err) : rc;
+        rc = body_text(body, key, &request->text, err);
+    return rc == 0
+               ? check_length(utf8_length(request->text, strlen(request->text)), key, config, err)
+               : rc;
 }
 
-int tokenize_read(struct tokens_request *out, const char *text, size_t len,
-                  const struct config *config, struct rnn_err *err)
+int tokenize_read(void *out, const char *text, size_t len, const struct config *config,
+                  struct rnn_err *err)
 {
-    struct cJSON *body;
-    int rc = body_parse(&body, text, len, false, config, err);
+    struct tokens_request *request = out;
+    int rc;
 
-    *out = (struct tokens_request){0};
+    *request = (struct tokens_request){0};
+    rc = body_read(request, text, len, false, read_text, config, err);
     if (rc < 0)
-        return rc;
-    rc = read_text(out, body, config, err);
-    json_free(body);
-    if (rc < 0)
-        tokens_request_free(out);
+        tokens_request_free(request);
     return rc;
 }
 
@@ -85,16 +85,17 @@ static int read_ids(struct tokens_request *out, const struct cJSON *tokens, cons
     return 0;
 }
 
-static int read_tokens(struct tokens_request *out, const struct cJSON *body,
-                       const struct config *config, struct rnn_err *err)
+static int read_tokens(void *out, const struct cJSON *body, const struct config *config,
+                       struct rnn_err *err)
 {
+    struct tokens_request *request = out;
     static const char *const allowed[] = {"model", "tokens", "input", NULL};
     const struct cJSON *tokens;
     const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
-        rc = body_name(body, "model", out->model, sizeof out->model, err);
+        rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
         rc = one_of_two(body, "tokens", "input", &key, err);
     if (rc < 0)
@@ -105,25 +106,22 @@ static int read_tokens(struct tokens_request *out, const struct cJSON *body,
     rc = check_length((size_t)cJSON_GetArraySize(tokens), key, config, err);
     if (rc < 0)
         return rc;
-    out->key = key;
-    out->tokens = calloc((size_t)cJSON_GetArraySize(tokens) + 1, sizeof *out->tokens);
-    return out->tokens ? read_ids(out, tokens, key, err)
-                       : rnn_fail(err, RNN_ENOMEM, "out of memory");
+    request->key = key;
+    request->tokens = calloc((size_t)cJSON_GetArraySize(tokens) + 1, sizeof *request->tokens);
+    return request->tokens ? read_ids(request, tokens, key, err)
+                           : rnn_fail(err, RNN_ENOMEM, "out of memory");
 }
 
-int detokenize_read(struct tokens_request *out, const char *text, size_t len,
-                    const struct config *config, struct rnn_err *err)
+int detokenize_read(void *out, const char *text, size_t len, const struct config *config,
+                    struct rnn_err *err)
 {
-    struct cJSON *body;
-    int rc = body_parse(&body, text, len, false, config, err);
+    struct tokens_request *request = out;
+    int rc;
 
-    *out = (struct tokens_request){0};
+    *request = (struct tokens_request){0};
+    rc = body_read(request, text, len, false, read_tokens, config, err);
     if (rc < 0)
-        return rc;
-    rc = read_tokens(out, body, config, err);
-    json_free(body);
-    if (rc < 0)
-        tokens_request_free(out);
+        tokens_request_free(request);
     return rc;
 }
 
@@ -188,16 +186,10 @@ void api_tokenize(struct request *request, const char *arg)
 {
     struct tokens_request what;
     struct model_entry entry;
-    struct rnn_err err = {0};
 
     (void)arg;
-    if (!api_accepts(request))
+    if (!api_read(request, tokenize_read, &what))
         return;
-    if (tokenize_read(&what, request->body, request->body_len, shard_config(request->shard), &err) <
-        0) {
-        api_refuse(request, &err);
-        return;
-    }
     if (api_model(request, what.model, &entry)) {
         if (has_tokenizer(request, &entry))
             tokenize(request, &what, &entry);
@@ -242,16 +234,10 @@ void api_detokenize(struct request *request, const char *arg)
 {
     struct tokens_request what;
     struct model_entry entry;
-    struct rnn_err err = {0};
 
     (void)arg;
-    if (!api_accepts(request))
+    if (!api_read(request, detokenize_read, &what))
         return;
-    if (detokenize_read(&what, request->body, request->body_len, shard_config(request->shard),
-                        &err) < 0) {
-        api_refuse(request, &err);
-        return;
-    }
     if (api_model(request, what.model, &entry)) {
         if (has_tokenizer(request, &entry))
             detokenize(request, &what, &entry);

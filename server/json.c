@@ -28,6 +28,19 @@ int body_parse(struct cJSON **out, const char *text, size_t len, bool may_be_emp
     return 0;
 }
 
+int body_read(void *out, const char *text, size_t len, bool may_be_empty, body_fields *fields,
+              const struct config *config, struct rnn_err *err)
+{
+    struct cJSON *body;
+    int rc = body_parse(&body, text, len, may_be_empty, config, err);
+
+    if (rc < 0)
+        return rc;
+    rc = fields(out, body, config, err);
+    json_free(body);
+    return rc;
+}
+
 bool word_in(const char *text, const char *const *words, unsigned *index)
 {
     for (unsigned i = 0; words && words[i]; i++) {

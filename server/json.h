@@ -22,6 +22,13 @@
 int body_parse(struct cJSON **out, const char *text, size_t len, bool may_be_empty,
                const struct config *config, struct rnn_err *err);
 
+/* Parses a body and lets `fields` read it into `out`, a request struct of the kind that `fields`
+ * knows.  The struct is left as `fields` leaves it; untouched where the body is not even JSON. */
+typedef int body_fields(void *out, const struct cJSON *body, const struct config *config,
+                        struct rnn_err *err);
+int body_read(void *out, const char *text, size_t len, bool may_be_empty, body_fields *fields,
+              const struct config *config, struct rnn_err *err);
+
 /* Refuses members of `later` (RNN_EUNSUPPORTED) and members not in `allowed` (RNN_EFORMAT); both
  * NULL-terminated, `later` may be NULL. */
 int body_only(const struct cJSON *body, const char *const *allowed, const char *const *later,

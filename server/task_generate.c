@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/checked.h"
 #include "server/answer.h"
 #include "server/metrics.h"
 #include "server/sse.h"
@@ -134,28 +133,12 @@ static bool scores_prompt(const struct generate_job *g)
     return g->what.echo && g->what.logprobs >= 0;
 }
 
-static int prepare_inputs(struct generate_job *g, struct rnn_err *err)
-{
-    struct input_list *inputs = &g->what.common.inputs;
-
-    for (size_t i = 0; i < inputs->n; i++) {
-        struct job_sequence *leader = &g->job.sequences[i * g->what.n];
-        int rc = input_resolve(inputs, i, g->job.model, err);
-
-        if (rc < 0)
-            return rc;
-        leader->input = input_walk(&inputs->items[i]);
-        leader->input.last_only = !scores_prompt(g);
-        g->input_steps += inputs->items[i].n;
-    }
-    return api_check_walks(&g->job, err);
-}
-
 static int check_model(const struct generate_job *g, struct rnn_err *err)
 {
-    if (!api_language_model(g->info) && !api_decodes(g->info))
-        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
-                           "model: only a model that reads what it writes can generate");
+    int rc = api_want_writer(g->info, "generate", err);
+
+    if (rc < 0)
+        return rc;
     if (g->what.n_stop > 0 && !g->info->tokenizer)
         return rnn_fail_at(err, RNN_EUNSUPPORTED, "stop", -1,
                            "stop: this model has no vocabulary, so it writes no text");
@@ -168,7 +151,6 @@ static int check_model(const struct generate_job *g, struct rnn_err *err)
 static int prepare(struct job *job, struct rnn_err *err)
 {
     struct generate_job *g = of(job);
-    size_t n;
     int rc;
 
     g->info = rnn_model_info(job->model);
@@ -177,14 +159,10 @@ static int prepare(struct job *job, struct rnn_err *err)
         return rc;
     if (!g->what.has_max_tokens && g->info->max_len > 0 && g->info->max_len < g->what.max_tokens)
         g->what.max_tokens = g->info->max_len;
-    if (!checked_mul(g->what.common.inputs.n, g->what.n, &n))
-        return no_memory(err);
-    rc = job_sequences(job, n, err);
-    if (rc == 0)
-        rc = prepare_inputs(g, err);
-    if (rc == 0)
-        rc = prepare_texts(g, err);
-    return rc;
+    rc = api_sequences(job, &g->what.common.inputs, g->what.n, &g->input_steps, err);
+    for (size_t i = 0; rc == 0 && i < job->n_sequences; i += g->what.n)
+        job->sequences[i].input.last_only = !scores_prompt(g);
+    return rc == 0 ? prepare_texts(g, err) : rc;
 }
 
 /* ---- Writing ---- */
@@ -663,20 +641,10 @@ static const struct job_ops ops = {
 
 void task_generate(struct request *request, struct generate_request *what)
 {
-    struct generate_job *g = calloc(1, sizeof *g);
-    enum reply_error error = REPLY_NO_MEMORY;
-    struct rnn_err err = {0};
+    struct generate_job *g = of(api_job(request, sizeof *g, &ops, &what->common));
 
-    if (!g) {
-        reply_error(request, error, NULL, "out of memory");
+    if (!g)
         return;
-    }
-    if (job_init(&g->job, &ops, request, &err) < 0 ||
-        api_common_apply(&what->common, &g->job, request, &error, &err) < 0) {
-        reply_error(request, error, err.param, "%s", err.text);
-        job_drop(&g->job);
-        return;
-    }
     g->what = *what;
     *what = (struct generate_request){0};
     g->job.stream = g->what.stream;

@@ -113,7 +113,6 @@ static int prepare_outputs(struct predict_job *p, struct job *job, struct rnn_er
 static int prepare(struct job *job, struct rnn_err *err)
 {
     struct predict_job *p = of(job);
-    struct input_list *inputs = &p->what.common.inputs;
     int rc;
 
     p->info = rnn_model_info(job->model);
@@ -121,15 +120,9 @@ static int prepare(struct job *job, struct rnn_err *err)
     if (p->what.steps == PREDICT_STEPS_ALL && p->info->topology != RNN_SYNCED)
         return rnn_fail_at(err, REPLY_EINPUT, "steps", -1,
                            "steps: this model has an output at its last step only");
-    rc = job_sequences(job, inputs->n, err);
-    for (size_t i = 0; rc == 0 && i < inputs->n; i++) {
-        rc = input_resolve(inputs, i, job->model, err);
-        job->sequences[i].input = input_walk(&inputs->items[i]);
+    rc = api_sequences(job, &p->what.common.inputs, 1, &p->input_steps, err);
+    for (size_t i = 0; rc == 0 && i < job->n_sequences; i++)
         job->sequences[i].input.last_only = !p->all;
-        p->input_steps += inputs->items[i].n;
-    }
-    if (rc == 0)
-        rc = api_check_walks(job, err);
     return rc == 0 ? prepare_outputs(p, job, err) : rc;
 }
 
@@ -238,21 +231,11 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
 /* ---- The answer ---- */
 
-static void put_outputs(struct buf *out, struct job_sequence *sequence)
+static void put_outputs(struct buf *out, const struct job_sequence *sequence)
 {
     buf_puts(out, "\"outputs\":[");
     buf_put(out, sequence->out.data, sequence->out.len);
     buf_putc(out, ']');
-    buf_free(&sequence->out);
-}
-
-static void put_result(struct buf *out, struct job_sequence *sequence)
-{
-    buf_puts(out, sequence->index ? ",{" : "{");
-    put_outputs(out, sequence);
-    buf_puts(out, ",\"usage\":{\"input_steps\":");
-    buf_u64(out, sequence->input.n);
-    buf_puts(out, "}}");
 }
 
 static void finish(struct job *job, enum job_end end)
@@ -260,17 +243,7 @@ static void finish(struct job *job, enum job_end end)
     struct predict_job *p = of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_open(&job->out, job);
-    buf_putc(&job->out, ',');
-    if (p->what.common.inputs.batch) {
-        buf_puts(&job->out, "\"results\":[");
-        for (size_t i = 0; i < job->n_sequences; i++)
-            put_result(&job->out, &job->sequences[i]);
-        buf_putc(&job->out, ']');
-    } else {
-        put_outputs(&job->out, &job->sequences[0]);
-    }
-    answer_close(&job->out, job, p->input_steps, -1);
+    answer_results(job, p->what.common.inputs.batch, p->input_steps, put_outputs);
 }
 
 static void free_job(struct job *job)
@@ -288,20 +261,10 @@ static const struct job_ops ops = {
 
 void task_predict(struct request *request, struct predict_request *what)
 {
-    struct predict_job *p = calloc(1, sizeof *p);
-    enum reply_error error = REPLY_NO_MEMORY;
-    struct rnn_err err = {0};
+    struct predict_job *p = of(api_job(request, sizeof *p, &ops, &what->common));
 
-    if (!p) {
-        reply_error(request, error, NULL, "out of memory");
+    if (!p)
         return;
-    }
-    if (job_init(&p->job, &ops, request, &err) < 0 ||
-        api_common_apply(&what->common, &p->job, request, &error, &err) < 0) {
-        reply_error(request, error, err.param, "%s", err.text);
-        job_drop(&p->job);
-        return;
-    }
     p->what = *what;
     *what = (struct predict_request){0};
     job_submit(&p->job);

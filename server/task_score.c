@@ -56,9 +56,10 @@ static int check_fields(const struct score_job *s, const struct rnn_model_info *
 {
     const struct input_list *inputs = &s->what.common.inputs, *targets = &s->what.targets;
 
-    if (!api_language_model(info) && !s->decodes)
-        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
-                           "model: only a model that reads what it writes can score");
+    int rc = api_want_writer(info, "score", err);
+
+    if (rc < 0)
+        return rc;
     if (!s->decodes && inputs->items[0].kind == INPUT_EMPTY)
         return rnn_fail_at(err, RNN_EFORMAT, "input", -1, "input: is missing or empty");
     if (!s->decodes && targets->given)
@@ -71,23 +72,14 @@ static int check_fields(const struct score_job *s, const struct rnn_model_info *
     return 0;
 }
 
-static int prepare_sequence(struct score_job *s, struct job_sequence *sequence, struct rnn_err *err)
+static int prepare_target(struct score_job *s, struct job_sequence *sequence, struct rnn_err *err)
 {
-    struct input_list *inputs = &s->what.common.inputs, *targets = &s->what.targets;
-    size_t i = sequence->index;
-    int rc = input_resolve(inputs, i, s->job.model, err);
+    struct input_list *targets = &s->what.targets;
+    int rc = input_resolve_target(targets, sequence->index, s->job.model, err);
 
-    if (rc == 0 && s->decodes)
-        rc = input_resolve_target(targets, i, s->job.model, err);
-    if (rc < 0)
-        return rc;
-    sequence->input = input_walk(&inputs->items[i]);
-    s->input_steps += sequence->input.n;
-    if (s->decodes) {
-        sequence->input.target = targets->items[i].tokens;
-        sequence->input.n_target = targets->items[i].n;
-    }
-    return 0;
+    sequence->input.target = targets->items[sequence->index].tokens;
+    sequence->input.n_target = targets->items[sequence->index].n;
+    return rc;
 }
 
 static int prepare(struct job *job, struct rnn_err *err)
@@ -105,11 +97,9 @@ static int prepare(struct job *job, struct rnn_err *err)
     s->tallies = calloc(n, sizeof *s->tallies);
     if (!s->tallies)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
-    rc = job_sequences(job, n, err);
-    for (size_t i = 0; rc == 0 && i < n; i++)
-        rc = prepare_sequence(s, &job->sequences[i], err);
-    if (rc == 0)
-        rc = api_check_walks(job, err);
+    rc = api_sequences(job, &s->what.common.inputs, 1, &s->input_steps, err);
+    for (size_t i = 0; rc == 0 && s->decodes && i < n; i++)
+        rc = prepare_target(s, &job->sequences[i], err);
     return rc == 0 ? check_size(s, job, err) : rc;
 }
 
@@ -220,8 +210,9 @@ static void put_ratio(struct buf *out, const char *name, double value, bool defi
         buf_puts(out, "null");
 }
 
-static void put_result(struct buf *out, struct job_sequence *sequence, const struct tally *tally)
+static void put_scores(struct buf *out, const struct job_sequence *sequence)
 {
+    const struct tally *tally = &of(sequence->job)->tallies[sequence->index];
     double n = (double)tally->n_scored, bits = tally->nats / log(2);
 
     buf_puts(out, "\"tokens\":[");
@@ -233,7 +224,6 @@ static void put_result(struct buf *out, struct job_sequence *sequence, const str
     put_ratio(out, ",\"bits_per_character\":", bits / (double)tally->n_characters,
               tally->n_characters > 0);
     put_ratio(out, ",\"perplexity\":", exp(tally->nats / n), tally->n_scored > 0);
-    buf_free(&sequence->out);
 }
 
 static void finish(struct job *job, enum job_end end)
@@ -241,22 +231,7 @@ static void finish(struct job *job, enum job_end end)
     struct score_job *s = of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_open(&job->out, job);
-    buf_putc(&job->out, ',');
-    if (!s->what.common.inputs.batch) {
-        put_result(&job->out, &job->sequences[0], &s->tallies[0]);
-    } else {
-        buf_puts(&job->out, "\"results\":[");
-        for (size_t i = 0; i < job->n_sequences; i++) {
-            buf_puts(&job->out, i ? ",{" : "{");
-            put_result(&job->out, &job->sequences[i], &s->tallies[i]);
-            buf_puts(&job->out, ",\"usage\":{\"input_steps\":");
-            buf_u64(&job->out, job->sequences[i].input.n);
-            buf_puts(&job->out, "}}");
-        }
-        buf_putc(&job->out, ']');
-    }
-    answer_close(&job->out, job, s->input_steps, -1);
+    answer_results(job, s->what.common.inputs.batch, s->input_steps, put_scores);
 }
 
 static void free_job(struct job *job)
@@ -273,20 +248,10 @@ static const struct job_ops ops = {
 
 void task_score(struct request *request, struct score_request *what)
 {
-    struct score_job *s = calloc(1, sizeof *s);
-    enum reply_error error = REPLY_NO_MEMORY;
-    struct rnn_err err = {0};
+    struct score_job *s = of(api_job(request, sizeof *s, &ops, &what->common));
 
-    if (!s) {
-        reply_error(request, error, NULL, "out of memory");
+    if (!s)
         return;
-    }
-    if (job_init(&s->job, &ops, request, &err) < 0 ||
-        api_common_apply(&what->common, &s->job, request, &error, &err) < 0) {
-        reply_error(request, error, err.param, "%s", err.text);
-        job_drop(&s->job);
-        return;
-    }
     s->what = *what;
     *what = (struct score_request){0};
     job_submit(&s->job);
