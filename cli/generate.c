@@ -6,13 +6,13 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "base/stop.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
 #include "cli/feed.h"
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cli/signals.h"
-#include "cli/stops.h"
 
 #define SEED_MAX ((int64_t)1 << 53) /* what JSON clients can say exactly */
 
@@ -36,11 +36,16 @@ static const struct cli_option options[] = {
     {NULL},
 };
 
+enum { STOPS_MAX = 16 };
+
 struct generate {
     struct engine engine;
     struct feed prompt;
     struct rnn_sampling sampling;
-    struct stops stops;
+    const char *stop[STOPS_MAX]; /* [n_stop] as given */
+    size_t n_stop;
+    struct stop_set stops;
+    struct stop_match match; /* of the text being drawn */
     int64_t max_tokens, seed, n;
     bool echo, json;
 
@@ -83,7 +88,7 @@ static void put_token(struct generate *g, struct rnn_decoder *decoder, uint32_t 
     }
     len = rnn_decode(g->engine.model, decoder, id, &piece);
     if (matched)
-        (void)stops_feed(&g->stops, piece, len, &g->text);
+        (void)stop_match_feed(&g->match, piece, len, &g->text);
     else
         buf_put(&g->text, piece, len);
 }
@@ -115,13 +120,13 @@ static bool draw(struct generate *g, struct rnn_sampler *sampler, const char **r
         g->drawn++;
         put_id(&g->tokens, token, ",");
         put_token(g, &decoder, token, true);
-        if (g->stops.found || (int64_t)token == g->engine.info->eos) {
+        if (g->match.found >= 0 || (int64_t)token == g->engine.info->eos) {
             *reason = "stop";
             break;
         }
         written = show(g);
     }
-    stops_flush(&g->stops, &g->text);
+    stop_match_flush(&g->match, &g->text);
     return show(g) && written;
 }
 
@@ -134,9 +139,9 @@ static void put_choice(struct generate *g, int64_t index, const char *reason)
     buf_puts(out, ",\"tokens\":[");
     buf_put(out, g->tokens.data, g->tokens.len);
     buf_printf(out, "],\"finish_reason\":\"%s\"", reason);
-    if (g->stops.found) {
+    if (g->match.found >= 0) {
         buf_puts(out, ",\"stop\":");
-        buf_json_string(out, g->stops.found, strlen(g->stops.found));
+        buf_json_string(out, g->stop[g->match.found], strlen(g->stop[g->match.found]));
     }
     buf_putc(out, '}');
     if (g->text.failed || g->tokens.failed)
@@ -153,17 +158,21 @@ static int write_text(struct generate *g, int64_t index)
 
     if (rnn_sampler_new(&sampler, g->engine.info->output_size, &g->sampling, &err) < 0)
         return cli_fail("%s", err.text);
+    if (!stop_match_init(&g->match, &g->stops)) {
+        rnn_sampler_free(sampler);
+        return cli_fail("out of memory");
+    }
     for (size_t i = 0; i < g->prompt.n; i++)
         rnn_sampler_observe(sampler, g->prompt.ids[i], false);
     memcpy(g->engine.state, g->start, g->engine.info->state_bytes);
     memcpy(g->engine.logits, g->first, g->engine.info->output_size * sizeof *g->first);
     g->engine.state->rng.stream += (uint32_t)index;
-    g->stops.found = NULL;
     buf_clear(&g->tokens);
     put_prompt(g);
     written = show(g) && draw(g, sampler, &reason);
     if (written && g->json)
         put_choice(g, index, reason);
+    stop_match_free(&g->match);
     rnn_sampler_free(sampler);
     return output_status(written);
 }
@@ -244,9 +253,9 @@ static bool read_stops(struct generate *g, const struct cli_args *args)
             continue;
         if (!*text || !utf8_valid(text, strlen(text), NULL))
             return cli_fault(args, "--stop: want a text in UTF-8 that is not empty");
-        if (g->stops.n == STOPS_MAX)
+        if (g->n_stop == STOPS_MAX)
             return cli_fault(args, "--stop: more than %d of them", STOPS_MAX);
-        g->stops.strings[g->stops.n++] = text;
+        g->stop[g->n_stop++] = text;
     }
     return true;
 }
@@ -310,7 +319,7 @@ static int check_model(const struct generate *g)
     if (!engine_is_language_model(g->engine.info))
         return cli_fail("model %s: only a model that predicts its own next token can generate",
                         g->engine.info->name);
-    if (g->stops.n > 0 && !g->engine.info->tokenizer)
+    if (g->n_stop > 0 && !g->engine.info->tokenizer)
         return cli_fail("--stop: this model has no vocabulary, so it writes no text");
     return CLI_OK;
 }
@@ -328,6 +337,8 @@ static int run(const struct cli_args *args)
     if (status != CLI_OK)
         return status;
     status = check_model(&g);
+    if (status == CLI_OK && !stop_set_init(&g.stops, g.stop, g.n_stop))
+        status = cli_fail("out of memory");
     if (status == CLI_OK)
         status = find_seed(&g);
     if (status == CLI_OK)
@@ -341,7 +352,7 @@ static int run(const struct cli_args *args)
     buf_free(&g.text);
     buf_free(&g.answer);
     buf_free(&g.tokens);
-    stops_deinit(&g.stops);
+    stop_set_free(&g.stops);
     feed_free(&g.prompt);
     engine_close(&g.engine);
     return status;

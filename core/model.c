@@ -29,13 +29,18 @@ static int take_texts(struct opening *o)
     const struct rnn_texts *texts = &model->texts;
 
     o->format->take_texts(o->source, &model->texts);
-    if (texts->tokenizer && texts->tokenizer->n_tokens != model->info.input_size)
+    if (texts->tokenizer && texts->tokenizer->n_tokens != model->info.decoder_size)
         return rnn_fail(o->err, RNN_ESHAPE, "the vocabulary has %zu entries, the model's input %zu",
-                        texts->tokenizer->n_tokens, model->info.input_size);
+                        texts->tokenizer->n_tokens, model->info.decoder_size);
+    if (texts->source && texts->source->n_tokens != model->info.input_size)
+        return rnn_fail(o->err, RNN_ESHAPE,
+                        "the source's vocabulary has %zu entries, the encoder's input %zu",
+                        texts->source->n_tokens, model->info.input_size);
     if (texts->labels && texts->n_labels != model->info.output_size)
         return rnn_fail(o->err, RNN_ESHAPE, "%zu labels for %zu outputs", texts->n_labels,
                         model->info.output_size);
     model->info.tokenizer = texts->tokenizer ? texts->tokenizer->ops->name : NULL;
+    model->info.source_tokenizer = texts->source ? texts->source->ops->name : NULL;
     model->info.labels = (const char *const *)texts->labels;
     model->info.metrics_json = texts->metrics_json;
     return 0;

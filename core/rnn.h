@@ -74,13 +74,15 @@ struct rnn_model_info {
     size_t max_len;          /* tokens that the model's makers let it write at most; 0: unsaid */
     uint64_t parameters;
     size_t state_bytes;
-    size_t weight_bytes;       /* packed weights in memory, table included */
-    size_t table_bytes;        /* 0: layer 0's input product is computed */
-    char fingerprint[65];      /* SHA-256 of shape and weights, hexadecimal */
-    const char *tokenizer;     /* "char", or NULL: the model takes and gives ids only */
-    const char *const *labels; /* [output_size] or NULL */
-    int64_t unk, bos, eos;     /* token ids, -1: none */
-    const char *metrics_json;  /* the card's metrics.json as it stands (valid JSON), or NULL */
+    size_t weight_bytes;   /* packed weights in memory, table included */
+    size_t table_bytes;    /* 0: layer 0's input product is computed */
+    char fingerprint[65];  /* SHA-256 of shape and weights, hexadecimal */
+    const char *tokenizer; /* "char", "word", "symbol": of the texts that it gives and takes; NULL:
+                              ids and frames only */
+    const char *source_tokenizer; /* of the texts that it takes, where it is another one; or NULL */
+    const char *const *labels;    /* [output_size] or NULL */
+    int64_t unk, bos, eos;        /* token ids, -1: none */
+    const char *metrics_json;     /* the card's metrics.json as it stands (valid JSON), or NULL */
 };
 
 /* Opens the model folder at `path`, checks every tensor against its layer, packs the weights for
@@ -213,8 +215,8 @@ enum rnn_walk_next rnn_walk_next(struct rnn_walk *walk, struct rnn_row *row);
  * that the output belongs to. */
 size_t rnn_walk_step(const struct rnn_walk *walk);
 
-/* [n][hidden_width], what the layer under the readout gave at each step, once the walk has an output;
- * NULL where it is not kept because the input is stepped as it comes. */
+/* [n][hidden_width], what the layer under the readout gave at each step, once the walk has an
+ * output; NULL where it is not kept because the input is stepped as it comes. */
 const float *rnn_walk_outputs(const struct rnn_walk *walk);
 
 /* For rows of the decoder that follow the walk; NULL without attention.  Lives as long as the
@@ -325,39 +327,59 @@ int rnn_beam_texts(struct rnn_beam *beam, struct rnn_beam_text *texts, size_t ma
 
 /* ---- Text ---- */
 
-/* Text to ids, in pieces cut anywhere, also inside a character.  Zero-initialised at the start of a
- * text. */
+/* A model has one vocabulary, or, where an encoder reads another one than its decoder writes, two:
+ * source and target (info->source_tokenizer tells).  Texts to take go through the source's, texts
+ * given through the target's; the calls named after the other side are for a target that is scored
+ * and for looking at a source's ids.  With one vocabulary both sides are that one.  A model that
+ * takes frames (info->input_kind) has the target's side only. */
+
+#define RNN_WORD_MAX 256 /* bytes of a word or symbol; a longer one is unknown */
+
+/* Text to ids, in pieces cut anywhere, also inside a word or a character.  Zero-initialised at the
+ * start of a text; a plain copy goes on from where it was made. */
 struct rnn_encoder {
-    uint64_t consumed; /* bytes taken so far, for error offsets */
+    uint64_t consumed; /* bytes taken so far, but for those pending; for error offsets */
+    uint64_t word_at;  /* of the word's first byte */
+    uint16_t n_word;   /* RNN_WORD_MAX + 1: it did not fit */
     uint8_t n_pending;
-    char pending[4]; /* beginning of a character that the next piece finishes */
+    char pending[4];         /* beginning of a character that the next piece finishes */
+    char word[RNN_WORD_MAX]; /* beginning of a word or symbol, as it is looked up */
 };
 
-/* Appends the ids of text[0..len) to ids[]; at most len + 1 of them.  `last`: the text ends here,
- * so that an unfinished character is a fault.  RNN_ECHAR with the byte offset (err->offset, counted
- * from the start of the text) for a character that the vocabulary lacks (unless it has an `unk`
- * id), RNN_EFORMAT for invalid UTF-8, RNN_EUNSUPPORTED for a model without tokenizer. */
+/* Writes the ids of text[0..len) to ids[]; at most len + 1 of them.  `last`: the text ends here, so
+ * that its last word is whole, and an unfinished character is a fault.  RNN_ECHAR with the byte
+ * offset (err->offset, counted from the start of the text) for a character or word that the
+ * vocabulary lacks (unless it has an `unk` id), RNN_EFORMAT for invalid UTF-8, RNN_EUNSUPPORTED for
+ * a model that takes no text. */
 int rnn_encode(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text,
                size_t len, bool last, uint32_t *ids, size_t *n_ids, struct rnn_err *err);
+int rnn_encode_target(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text,
+                      size_t len, bool last, uint32_t *ids, size_t *n_ids, struct rnn_err *err);
 
-/* Ids to text, one id at a time; whole characters only.  Zero-initialised at the start of a text.
- */
+/* Ids to text, one id at a time; whole characters, whole words.  Zero-initialised at the start of a
+ * text; what continues a text goes through the same decoder. */
 struct rnn_decoder {
     uint32_t n_tokens;
-    uint8_t n_pending;
-    char pending[8];
+    bool written; /* there is text already, so that a word stands behind a space */
+    bool joined;  /* unless the word before it lets it stand close */
+    bool quoted;  /* between opening and closing quotation marks */
 };
 
-/* The bytes that `id` adds to the text: *text points to them, until the next call with this decoder
- * or the end of the model.  Special tokens (bos, eos, unk) add what the vocabulary file lists for
- * them: nothing for bos and eos, U+FFFD for unk.  id < the number of tokens. */
+/* The bytes that `id` adds to the text, a space in front of a word included: *text points to them,
+ * until the next call with this decoder or the end of the model.  All pieces in order are the whole
+ * text.  Special tokens add what the vocabulary file lists for them: nothing for bos and eos,
+ * U+FFFD for unk.  id < the side's number of tokens: info->decoder_size, source: info->input_size.
+ * Without a tokenizer there is no text. */
 size_t rnn_decode(const struct rnn_model *model, struct rnn_decoder *decoder, uint32_t id,
                   const char **text);
+size_t rnn_decode_source(const struct rnn_model *model, struct rnn_decoder *decoder, uint32_t id,
+                         const char **text);
 
-/* The vocabulary's own entry of an id (what top_k lists as "token"); NULL without a tokenizer. */
+/* The target vocabulary's own entry of an id (what top_k lists as "token"); NULL without a
+ * tokenizer. */
 const char *rnn_token_text(const struct rnn_model *model, uint32_t id, size_t *len);
 
-/* The id of an entry of the vocabulary; -1: none. */
+/* The id of an entry of the target's vocabulary; -1: none. */
 int64_t rnn_token_id(const struct rnn_model *model, const char *text, size_t len);
 
 #endif

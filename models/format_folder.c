@@ -126,39 +126,26 @@ static int load_tensors(struct safetensors **out, const char *folder, struct rnn
     return rc;
 }
 
-/* A model of two stacks has two vocabularies and none that this file could describe. */
 static int load_vocab(struct rnn_source *source, const char *folder, struct rnn_err *err)
 {
     struct vocab vocab;
     char *text = NULL;
     size_t len = 0;
-    int rc;
+    int rc = load_text(folder, "vocab.json", VOCAB_MAX_BYTES, false, &text, &len, err);
 
-    if (source->spec.n_stacks != 1)
-        return 0;
-    rc = load_text(folder, "vocab.json", VOCAB_MAX_BYTES, false, &text, &len, err);
     if (rc < 0 || !text)
         return rc;
     rc = vocab_parse(&vocab, text, len, err);
     free(text);
     if (rc == 0) {
         rc = vocab_check(&vocab, &source->spec, err);
-        if (rc < 0)
-            vocab_free(&vocab);
+        if (rc == 0)
+            vocab_give(&vocab, &source->texts, &source->spec);
+        vocab_free(&vocab);
     }
-    if (rc < 0) {
+    if (rc < 0)
         rnn_err_prefix(err, "vocab.json: ");
-        return rc;
-    }
-    source->texts.tokenizer = vocab.tokenizer;
-    source->texts.labels = vocab.labels;
-    source->texts.n_labels = vocab.n_labels;
-    source->spec.unk = vocab.specials.unk;
-    if (vocab.specials.bos >= 0)
-        source->spec.bos = vocab.specials.bos;
-    if (vocab.specials.eos >= 0)
-        source->spec.eos = vocab.specials.eos;
-    return 0;
+    return rc;
 }
 
 static int load_metrics(struct rnn_source *source, const char *folder, struct rnn_err *err)

@@ -163,15 +163,21 @@ static bool inspect_config(struct inspection *inspection, const char *path,
     return true;
 }
 
+static void print_tokens(FILE *out, const char *what, const struct rnn_tokenizer *tokenizer,
+                         const struct vocab_specials *specials)
+{
+    if (tokenizer)
+        fprintf(out, "  %zu %s, kind %s, unk %lld, bos %lld, eos %lld (-1: none)\n",
+                tokenizer->n_tokens, what, tokenizer->ops->name, (long long)specials->unk,
+                (long long)specials->bos, (long long)specials->eos);
+}
+
 static void print_vocab(FILE *out, const struct vocab *vocab)
 {
-    const struct vocab_specials *specials = &vocab->specials;
-
     fputs("vocab.json\n", out);
-    if (vocab->tokenizer)
-        fprintf(out, "  %zu tokens, kind %s, unk %lld, bos %lld, eos %lld (-1: none)\n",
-                vocab->tokenizer->n_tokens, vocab->tokenizer->ops->name, (long long)specials->unk,
-                (long long)specials->bos, (long long)specials->eos);
+    print_tokens(out, "source tokens", vocab->source, &vocab->source_specials);
+    print_tokens(out, vocab->source ? "target tokens" : "tokens", vocab->tokenizer,
+                 &vocab->specials);
     if (vocab->labels)
         fprintf(out, "  %zu labels\n", vocab->n_labels);
 }

@@ -8,6 +8,7 @@
 #include "core/format.h"
 #include "models/format_folder.h"
 #include "models/tokenizer_char.h"
+#include "models/tokenizer_word.h"
 #include "models/vocab.h"
 
 const struct rnn_format_ops *const rnn_formats[] = {&format_folder, NULL};
@@ -23,4 +24,4 @@ const struct rnn_cell_ops *rnn_cell_find(const char *name, bool resets_before)
     return NULL;
 }
 
-const struct vocab_kind *const vocab_kinds[] = {&vocab_char, NULL};
+const struct vocab_kind *const vocab_kinds[] = {&vocab_char, &vocab_word, &vocab_symbol, NULL};

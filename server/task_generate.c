@@ -14,10 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/stop.h"
 #include "server/answer.h"
 #include "server/metrics.h"
 #include "server/sse.h"
-#include "server/stop.h"
 
 enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
 

@@ -3,10 +3,10 @@
  * strings of a request, fed with its own text, let out the same in one piece and byte by byte. */
 #include <math.h>
 
+#include "base/stop.h"
 #include "fuzz.h"
 #include "server/api.h"
 #include "server/reply.h"
-#include "server/stop.h"
 
 static const struct config config = {.json_depth_max = 32,
                                      .input_steps_max = 4096,

@@ -13,12 +13,13 @@
 
 static struct rnn_tokenizer *make(const char *tokens, struct vocab_specials specials)
 {
+    const struct vocab_rules rules = {.specials = specials};
     struct rnn_tokenizer *tokenizer = NULL;
     struct cJSON *json = NULL;
 
     ck_assert_int_eq(json_parse(&json, tokens, strlen(tokens), 2, NULL), 0);
     ck_assert_int_eq(
-        vocab_char.make(&tokenizer, json, (size_t)cJSON_GetArraySize(json), &specials, NULL), 0);
+        vocab_char.make(&tokenizer, json, (size_t)cJSON_GetArraySize(json), &rules, NULL), 0);
     json_free(json);
     return tokenizer;
 }

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/stop.h"
 #include "base/utf8.h"
-#include "server/stop.h"
 
 enum { TEXT_MAX = 12 };
 
@@ -218,7 +218,7 @@ END_TEST
 
 int main(void)
 {
-    Suite *suite = suite_create("server/stop");
+    Suite *suite = suite_create("base/stop");
     TCase *tests = tcase_create("stop");
     SRunner *runner;
     int failed;

@@ -3,7 +3,7 @@
  * The state of an automaton is the length of the longest prefix of its string that ends the text,
  * so the largest state is exactly what must be held back.  Stop strings are valid UTF-8 and begin
  * with the first byte of a character, so a match never begins inside one. */
-#include "server/stop.h"
+#include "base/stop.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,9 +4,10 @@
  * as no stop string can begin at or before it any more and its character is whole.  The text ends
  * before the stop string that is *completed first*; of several completed by the same byte, before
  * the longest.  So the joined output and the moment of the stop do not depend on where the pieces
- * were cut.  Streamed and unstreamed answers both go through here.  One thread at a time. */
-#ifndef SERVER_STOP_H
-#define SERVER_STOP_H
+ * were cut.  Whatever writes text goes through here: the daemon, streamed or not, and the
+ * command line.  One thread at a time. */
+#ifndef BASE_STOP_H
+#define BASE_STOP_H
 
 #include <stdbool.h>
 #include <stddef.h>
