@@ -97,6 +97,8 @@ struct generate_request {
     int logprobs; /* alternatives per token; -1: none asked for */
     bool echo;
     bool stream;
+    size_t beam_width;     /* 0: no beam search */
+    double length_penalty; /* of a beam search */
 };
 
 struct score_request {
@@ -113,6 +115,7 @@ void score_request_free(struct score_request *request);
  * with what is wrong. */
 void task_predict(struct request *request, struct predict_request *what);
 void task_generate(struct request *request, struct generate_request *what);
+void task_beam(struct request *request, struct generate_request *what);
 void task_score(struct request *request, struct score_request *what);
 
 /* ---- Sessions and text ---- */

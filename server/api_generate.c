@@ -1,4 +1,5 @@
-/* POST /generate: reads the request.  What is computed and answered is in task_generate.c. */
+/* POST /generate: reads the request.  What is computed and answered is in task_generate.c,
+ * or by a beam search in task_beam.c. */
 #include "server/api.h"
 
 #include <stdlib.h>
@@ -23,8 +24,10 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "logprobs",
                                       "echo",
                                       "stream",
+                                      "beam_width",
+                                      "length_penalty",
                                       NULL};
-static const char *const later[] = {"best_of", "beam_width", "length_penalty", NULL};
+static const char *const later[] = {"best_of", NULL};
 
 static int read_float(const struct cJSON *body, const char *key, double min, double max, float *out,
                       struct rnn_err *err)
@@ -140,12 +143,60 @@ static int read_counts(struct generate_request *out, const struct cJSON *body,
     return rc;
 }
 
+/* A beam search draws nothing, and knows its texts only at its end. */
+static int read_beam(struct generate_request *out, const struct cJSON *body,
+                     const struct config *config, struct rnn_err *err)
+{
+    static const char *const excluded[] = {"temperature",
+                                           "top_k",
+                                           "top_p",
+                                           "min_p",
+                                           "typical_p",
+                                           "repetition_penalty",
+                                           "presence_penalty",
+                                           "frequency_penalty",
+                                           "logit_bias",
+                                           "seed",
+                                           "stop",
+                                           "logprobs",
+                                           "echo",
+                                           "stream",
+                                           NULL};
+    int64_t width = 0;
+    int rc = json_read_int(body, "", "beam_width", 1, config->choices_max, &width, err);
+
+    out->length_penalty = 1;
+    if (rc == 0)
+        rc = json_read_double(body, "", "length_penalty", 0, 10, &out->length_penalty, err);
+    if (rc < 0)
+        return rc;
+    if (width == 0 && json_get(body, "length_penalty"))
+        return rnn_fail_at(err, RNN_EFORMAT, "length_penalty", -1,
+                           "length_penalty: only with beam_width");
+    for (size_t i = 0; width > 0 && excluded[i]; i++)
+        if (json_get(body, excluded[i]))
+            return rnn_fail_at(err, RNN_EFORMAT, excluded[i], -1, "%s: excluded by beam_width",
+                               excluded[i]);
+    out->beam_width = (size_t)width;
+    if (width > 0 && out->n > out->beam_width)
+        return rnn_fail_at(err, RNN_ERANGE, "n", -1, "n: want at most beam_width, %zu",
+                           out->beam_width);
+    if (width > 0 && out->max_tokens == 0)
+        return rnn_fail_at(err, RNN_ERANGE, "max_tokens", -1,
+                           "max_tokens: want at least 1 with beam_width");
+    return 0;
+}
+
 static int check_session(const struct generate_request *request, struct rnn_err *err)
 {
     if (request->n > 1 && request->common.session[0] && request->common.commit)
         return rnn_fail_at(err, RNN_EFORMAT, "n", -1,
                            "n: want 1 with a session that is to be advanced; commit false allows "
                            "more");
+    if (request->beam_width > 0 && request->common.session[0] && request->common.commit)
+        return rnn_fail_at(err, RNN_EFORMAT, "beam_width", -1,
+                           "beam_width: not with a session that is to be advanced; commit false "
+                           "allows it");
     return 0;
 }
 
@@ -168,6 +219,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
         rc = json_read_bool(body, "", "echo", &request->echo, err);
     if (rc == 0)
         rc = json_read_bool(body, "", "stream", &request->stream, err);
+    if (rc == 0)
+        rc = read_beam(request, body, config, err);
     if (rc == 0)
         rc = api_common_read(&request->common, body, config, err);
     return rc == 0 ? check_session(request, err) : rc;
@@ -203,6 +256,9 @@ void api_generate(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, generate_read, &what))
         return;
-    task_generate(request, &what);
+    if (what.beam_width > 0)
+        task_beam(request, &what);
+    else
+        task_generate(request, &what);
     generate_request_free(&what);
 }

@@ -1,6 +1,5 @@
 /* The input of a compute request.  See input.h. */
 #include "server/input.h"
-#define rnn_encode_target rnn_encode
 
 #include <gnutls/gnutls.h>
 #include <math.h>

@@ -498,7 +498,7 @@ static enum sequence_next on_step(struct sequence *step, float *logits, const fl
         settle(job, JOB_FAILED);
         return SEQUENCE_DONE;
     }
-    return next == SEQUENCE_DONE ? next : job->paused ? SEQUENCE_PAUSED : SEQUENCE_READY;
+    return next == SEQUENCE_READY && job->paused ? SEQUENCE_PAUSED : next;
 }
 
 static void sequence_start(struct job_sequence *sequence)
@@ -570,8 +570,20 @@ void job_branch(struct job_sequence *to, const struct job_sequence *from, const 
     sequence_start(to);
 }
 
+void job_resume(struct job_sequence *sequence)
+{
+    if (sequence->started)
+        sched_resume(sequence->job->work->sched, &sequence->step);
+    else
+        sequence_start(sequence);
+}
+
 void job_close(struct job_sequence *sequence)
 {
+    if (sequence->closed)
+        return;
+    if (sequence->started)
+        sched_remove(sequence->job->work->sched, &sequence->step);
     sequence->closed = true;
     sequence->job->n_open--;
 }

@@ -79,9 +79,9 @@ struct job_ops {
      */
     enum sequence_next (*first)(struct job *job, struct job_sequence *sequence);
 
-    /* After each step.  As in struct sequence; SEQUENCE_PAUSED is not for tasks, a full stream
-     * pauses by itself.  Bytes that a stream should send go to job->out.  Where job->end is not
-     * JOB_RUNNING the deadline has passed or the client is gone: this step was the last, draw
+    /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_resume().  A full
+     * stream pauses by itself.  Bytes that a stream should send go to job->out.  Where job->end is
+     * not JOB_RUNNING the deadline has passed or the client is gone: this step was the last, draw
      * nothing and return SEQUENCE_DONE. */
     enum sequence_next (*stepped)(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden);
@@ -182,7 +182,11 @@ void job_feed_token(struct job_sequence *sequence, const struct job_sequence *le
 void job_branch(struct job_sequence *to, const struct job_sequence *from,
                 const struct rnn_rng *rng);
 
-/* Closes one that `first` left SEQUENCE_PAUSED and that will never start. */
+/* Lets a sequence go on (or start) whose `first` or `stepped` said SEQUENCE_PAUSED; its step has
+ * been filled in. */
+void job_resume(struct job_sequence *sequence);
+
+/* Ends such a one for good; nothing where it has ended. */
 void job_close(struct job_sequence *sequence);
 
 /* Ends the job with an error.  From prepare, first, stepped or finish; the last word counts not,

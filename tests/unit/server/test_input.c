@@ -31,6 +31,12 @@ int rnn_encode(const struct rnn_model *model, struct rnn_encoder *encoder, const
     return 0;
 }
 
+int rnn_encode_target(const struct rnn_model *model, struct rnn_encoder *encoder, const char *text,
+                      size_t len, bool last, uint32_t *ids, size_t *n_ids, struct rnn_err *err)
+{
+    return rnn_encode(model, encoder, text, len, last, ids, n_ids, err);
+}
+
 static const struct config config = {.input_steps_max = 6, .inputs_max = 3, .json_depth_max = 32};
 static struct input_list list;
 static struct rnn_err err;
