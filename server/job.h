@@ -13,7 +13,7 @@
  *   hooks->gone ─────── cancel ──────▶ out of the batch within one step
  *   http_reply ◀─────── done ───────── ops->finish, commit, release
  *
- * This file owns admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
+ * These files own admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
  * commit and roll-back, flow control and delivery.  A task (task_predict.c, …) owns what to feed
  * next and what to write: it embeds `struct job` and fills in a `struct job_ops`.  Times are
  * monotonic nanoseconds.
@@ -125,7 +125,7 @@ struct job {
     char request_id[65];
     char *key_name; /* owned copy */
 
-    /* ---- job.c's own ---- */
+    /* ---- job.c's, job_steps.c's and job_stream.c's own ---- */
     atomic_uint refs;
     struct request *request; /* home; NULL once answered or gone */
     bool begun;              /* home: the stream's head was sent */
