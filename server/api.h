@@ -128,8 +128,12 @@ struct session_request {
 api_reader session_request_read;
 api_reader fork_request_read; /* into a size_t: how many */
 
+/* Which of a model's two vocabularies: that of the texts it takes, or of those it gives. */
+enum tokens_side { SIDE_SOURCE, SIDE_TARGET, SIDE_UNSAID };
+
 struct tokens_request {
     char model[128];
+    unsigned side;    /* enum tokens_side */
     const char *key;  /* the name that the one field was sent by; static */
     char *text;       /* tokenize */
     uint32_t *tokens; /* [n], detokenize */

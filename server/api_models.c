@@ -98,6 +98,7 @@ static void put_model(struct buf *out, const struct model_entry *entry)
     put_input(out, info);
     put_output(out, info);
     put_text_field(out, "tokenizer", info->tokenizer);
+    put_text_field(out, "source_tokenizer", info->source_tokenizer);
     put_id(out, "unk", info->unk, ",\"special_tokens\":{");
     put_id(out, "bos", info->bos, ",");
     put_id(out, "eos", info->eos, ",");

@@ -1,4 +1,4 @@
-/* POST /tokenize and /detokenize: a model's own tokenizer, without a step. */
+/* POST /tokenize and /detokenize: a model's own tokenizers, without a step. */
 #include "server/api.h"
 
 #include <math.h>
@@ -33,16 +33,27 @@ static int one_of_two(const struct cJSON *body, const char *name, const char *ot
     return 0;
 }
 
+/* What both bodies have: the model and the side. */
+static int read_whose(struct tokens_request *out, const struct cJSON *body, struct rnn_err *err)
+{
+    static const char *const sides[] = {
+        [SIDE_SOURCE] = "source", [SIDE_TARGET] = "target", [SIDE_UNSAID] = NULL};
+    int rc = body_name(body, "model", out->model, sizeof out->model, err);
+
+    out->side = SIDE_UNSAID;
+    return rc == 0 ? body_word(body, "side", sides, &out->side, err) : rc;
+}
+
 static int read_text(void *out, const struct cJSON *body, const struct config *config,
                      struct rnn_err *err)
 {
     struct tokens_request *request = out;
-    static const char *const allowed[] = {"model", "text", "input", NULL};
+    static const char *const allowed[] = {"model", "text", "input", "side", NULL};
     const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
-        rc = body_name(body, "model", request->model, sizeof request->model, err);
+        rc = read_whose(request, body, err);
     if (rc == 0)
         rc = one_of_two(body, "text", "input", &key, err);
     request->key = key;
@@ -89,13 +100,13 @@ static int read_tokens(void *out, const struct cJSON *body, const struct config 
                        struct rnn_err *err)
 {
     struct tokens_request *request = out;
-    static const char *const allowed[] = {"model", "tokens", "input", NULL};
+    static const char *const allowed[] = {"model", "tokens", "input", "side", NULL};
     const struct cJSON *tokens;
     const char *key = NULL;
     int rc = body_only(body, allowed, NULL, err);
 
     if (rc == 0)
-        rc = body_name(body, "model", request->model, sizeof request->model, err);
+        rc = read_whose(request, body, err);
     if (rc == 0)
         rc = one_of_two(body, "tokens", "input", &key, err);
     if (rc < 0)
@@ -134,12 +145,34 @@ void tokens_request_free(struct tokens_request *request)
 
 /* ---- Answering ---- */
 
-static bool has_tokenizer(struct request *request, const struct model_entry *entry)
+/* Whose vocabulary is meant: `usual` where the request does not say and the model has two.  Answers
+ * and returns false where there is no such vocabulary. */
+static bool choose_side(struct request *request, struct tokens_request *what,
+                        const struct model_entry *entry, enum tokens_side usual)
 {
-    if (rnn_model_info(entry->model)->tokenizer)
-        return true;
-    reply_error(request, REPLY_NOT_POSSIBLE, "model", "model '%s' has no vocabulary", entry->name);
-    return false;
+    const struct rnn_model_info *info = rnn_model_info(entry->model);
+    bool takes_frames = info->input_kind == RNN_INPUT_DENSE;
+
+    if (!info->tokenizer) {
+        reply_error(request, REPLY_NOT_POSSIBLE, "model", "model '%s' has no vocabulary",
+                    entry->name);
+        return false;
+    }
+    if (what->side == SIDE_SOURCE && takes_frames) {
+        reply_error(request, REPLY_NOT_POSSIBLE, "side",
+                    "side: model '%s' takes frames, not text; its vocabulary is the target's",
+                    entry->name);
+        return false;
+    }
+    if (what->side != SIDE_UNSAID && !takes_frames && !info->source_tokenizer) {
+        reply_error(request, REPLY_NOT_POSSIBLE, "side",
+                    "side: model '%s' has one vocabulary, for what it takes and gives",
+                    entry->name);
+        return false;
+    }
+    if (what->side == SIDE_UNSAID)
+        what->side = takes_frames ? SIDE_TARGET : usual;
+    return true;
 }
 
 static void put_ids(struct buf *out, const uint32_t *ids, size_t n)
@@ -154,21 +187,29 @@ static void put_ids(struct buf *out, const uint32_t *ids, size_t n)
     buf_u64(out, n);
 }
 
+static int encode(const struct rnn_model *model, const struct tokens_request *what, size_t len,
+                  uint32_t *ids, size_t *n, struct rnn_err *err)
+{
+    struct rnn_encoder encoder = {0};
+
+    if (what->side == SIDE_TARGET)
+        return rnn_encode_target(model, &encoder, what->text, len, true, ids, n, err);
+    return rnn_encode(model, &encoder, what->text, len, true, ids, n, err);
+}
+
 static void tokenize(struct request *request, const struct tokens_request *what,
                      const struct model_entry *entry)
 {
-    const char *text = what->text;
-    struct rnn_encoder encoder = {0};
     struct rnn_err err = {.offset = -1};
     struct buf body = {0};
-    size_t n = 0, len = strlen(text);
+    size_t n = 0, len = strlen(what->text);
     uint32_t *ids = calloc(len + 1, sizeof *ids);
 
     if (!ids) {
         reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
         return;
     }
-    if (rnn_encode(entry->model, &encoder, text, len, true, ids, &n, &err) < 0) {
+    if (encode(entry->model, what, len, ids, &n, &err) < 0) {
         rnn_err_prefix(&err, "%s: ", what->key);
         snprintf(err.param, sizeof err.param, "%s", what->key);
         api_refuse(request, &err);
@@ -191,7 +232,7 @@ void api_tokenize(struct request *request, const char *arg)
     if (!api_read(request, tokenize_read, &what))
         return;
     if (api_model(request, what.model, &entry)) {
-        if (has_tokenizer(request, &entry))
+        if (choose_side(request, &what, &entry, SIDE_SOURCE))
             tokenize(request, &what, &entry);
         rnn_model_unref(entry.model);
     }
@@ -201,7 +242,9 @@ void api_tokenize(struct request *request, const char *arg)
 static void detokenize(struct request *request, const struct tokens_request *what,
                        const struct model_entry *entry)
 {
-    size_t n_tokens = rnn_model_info(entry->model)->input_size;
+    const struct rnn_model_info *info = rnn_model_info(entry->model);
+    bool source = what->side == SIDE_SOURCE;
+    size_t n_tokens = source ? info->input_size : info->decoder_size;
     struct rnn_decoder decoder = {0};
     struct buf text = {0}, body = {0};
 
@@ -217,7 +260,8 @@ static void detokenize(struct request *request, const struct tokens_request *wha
             buf_free(&text);
             return;
         }
-        len = rnn_decode(entry->model, &decoder, what->tokens[i], &piece);
+        len = (source ? rnn_decode_source : rnn_decode)(entry->model, &decoder, what->tokens[i],
+                                                        &piece);
         buf_put(&text, piece, len);
     }
     buf_puts(&body, "{\"model\":");
@@ -239,7 +283,7 @@ void api_detokenize(struct request *request, const char *arg)
     if (!api_read(request, detokenize_read, &what))
         return;
     if (api_model(request, what.model, &entry)) {
-        if (has_tokenizer(request, &entry))
+        if (choose_side(request, &what, &entry, SIDE_TARGET))
             detokenize(request, &what, &entry);
         rnn_model_unref(entry.model);
     }

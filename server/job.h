@@ -13,7 +13,7 @@
  *   hooks->gone ─────── cancel ──────▶ out of the batch within one step
  *   http_reply ◀─────── done ───────── ops->finish, commit, release
  *
- * This file owns admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
+ * These files own admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
  * commit and roll-back, flow control and delivery.  A task (task_predict.c, …) owns what to feed
  * next and what to write: it embeds `struct job` and fills in a `struct job_ops`.  Times are
  * monotonic nanoseconds.
@@ -79,7 +79,7 @@ struct job_ops {
      */
     enum sequence_next (*first)(struct job *job, struct job_sequence *sequence);
 
-    /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_resume().  A full
+    /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_continue().  A full
      * stream pauses by itself.  Bytes that a stream should send go to job->out.  Where job->end is
      * not JOB_RUNNING the deadline has passed or the client is gone: this step was the last, draw
      * nothing and return SEQUENCE_DONE. */
@@ -125,7 +125,7 @@ struct job {
     char request_id[65];
     char *key_name; /* owned copy */
 
-    /* ---- job.c's own ---- */
+    /* ---- job.c's, job_steps.c's and job_stream.c's own ---- */
     atomic_uint refs;
     struct request *request; /* home; NULL once answered or gone */
     bool begun;              /* home: the stream's head was sent */
@@ -184,7 +184,7 @@ void job_branch(struct job_sequence *to, const struct job_sequence *from,
 
 /* Lets a sequence go on (or start) whose `first` or `stepped` said SEQUENCE_PAUSED; its step has
  * been filled in. */
-void job_resume(struct job_sequence *sequence);
+void job_continue(struct job_sequence *sequence);
 
 /* Ends such a one for good; nothing where it has ended. */
 void job_close(struct job_sequence *sequence);

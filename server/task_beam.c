@@ -122,7 +122,7 @@ static enum sequence_next advance(struct beam_job *b, struct search *search,
         if (&leader[j] == last)
             next = SEQUENCE_READY;
         else
-            job_resume(&leader[j]);
+            job_continue(&leader[j]);
     }
     return next;
 }

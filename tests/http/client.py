@@ -93,14 +93,15 @@ class Event:
 
 
 class Stream:
-    """A request whose answer is read event by event over its own connection."""
+    """A request whose answer is read event by event over its own connection: a new one, or `sock`."""
 
-    def __init__(self, daemon, path, obj, key=None, headers=(), receive_buffer=None, timeout=None):
-        self.sock = socket.socket()
+    def __init__(self, daemon, path, obj, key=None, headers=(), receive_buffer=None, timeout=None, sock=None):
+        self.sock = sock or socket.socket()
         if receive_buffer:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         self.sock.settimeout(timeout or GUARD)
-        self.sock.connect(daemon.address)
+        if not sock:
+            self.sock.connect(daemon.address)
         body = json.dumps(obj).encode()
         head = [f"POST {path} HTTP/1.1", "Host: test", "Content-Type: application/json",
                 f"Content-Length: {len(body)}"]

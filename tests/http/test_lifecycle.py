@@ -30,7 +30,7 @@ def test_idle_daemon_ends_at_once(start, number, workers):
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_lets_running_requests_finish(start, workers):
-    daemon = start(workers=workers)
+    daemon = start(workers=workers, args=["--grace-s", "3600"])  # however slow: the grace must not decide
     # two running: a stream and a whole answer, each some thousand steps
     fields = {**LONG, "max_tokens": 12000}
     stream = daemon.stream("/generate", fields)

@@ -94,6 +94,8 @@ def test_kjv_bits_per_character(pair):
         text = f.read()
     with open(os.path.join(SHIPPED, "kjv", "golden.json"), encoding="utf-8") as f:
         want = json.load(f)["quality"]["test_bpc"]
+    if SLOW:  # a part of it, which has no figure of its own: the ways agree with each other
+        text, want = text[:20000], None
 
     def whole():
         answer = daemon.ok("/score", {"model": "kjv", "input": text})
@@ -110,12 +112,15 @@ def test_kjv_bits_per_character(pair):
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         ways = [whole, lambda: in_pieces(itertools.repeat(50000)), lambda: in_pieces(itertools.repeat(997)),
                 lambda: in_pieces(iter(lambda: rng.randint(1, 30000), None))]
-        for run in [pool.submit(way) for way in (ways[1:2] if SLOW else ways)]:
+        for run in [pool.submit(way) for way in ways]:
             nats, n = run.result()
             assert n == len(text) - 1
             bits = nats / math.log(2) / n
-            assert abs(bits - want) < 2e-5
-            assert f"{bits:.3f}" == "1.469"
+            if want is None:
+                want = bits
+            else:
+                assert abs(bits - want) < 2e-5
+            assert SLOW or f"{bits:.3f}" == "1.469"
 
 
 def test_first_part_golden(daemon):

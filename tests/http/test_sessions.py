@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from client import Stream, collect, expect, wait_until
+from client import SLOW, Stream, collect, expect, wait_until
 
 MINTED = re.compile(r"^[0-9a-f]{32}$")
 
@@ -212,9 +212,10 @@ def test_a_session_at_work_does_not_expire(start):
     session = daemon.session("kjv", ttl_seconds=1)
     text = "In the beginning God created the heaven and the earth. " * 200
     answers = []
-    for _ in range(3):
+    turns = 1 if SLOW else 3
+    for _ in range(turns):
         answers.append(daemon.ok("/predict", {"session": session, "input": text, "steps": "last"}))
-    assert answers[-1]["session"]["position"] == 3 * len(text)
+    assert answers[-1]["session"]["position"] == turns * len(text)
 
 
 # ---- the line ----

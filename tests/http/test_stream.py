@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from client import GUARD, Stream, collect, expect, read_all, wait_until
+from client import GUARD, SLOW, Stream, collect, expect, read_all, wait_until
 
 KJV = {"model": "kjv", "input": "And God said, ", "max_tokens": 80, "seed": 5}
 LONG = {"model": "kjv", "input": "And ", "max_tokens": 60000, "seed": 1}
@@ -188,19 +188,20 @@ def test_a_client_that_vanishes_while_waiting_for_a_session(start):
 
 def test_cancelled_session_stands_after_the_last_token_sent(start):
     """After a disconnect the session stands at some token of the text: the state is that of its prefix."""
+    length = 6000 if SLOW else 30000
     for workers in (1, 2):
         daemon = start(workers=workers)
-        whole = daemon.ok("/generate", {"model": "kjv", "input": "And ", "seed": 1, "max_tokens": 30000})
+        whole = daemon.ok("/generate", {"model": "kjv", "input": "And ", "seed": 1, "max_tokens": length})
         text = "And " + whole["choices"][0]["text"]
         session = daemon.session("kjv")
         stream = daemon.stream("/generate", {"session": session, "input": "And ", "seed": 1,
-                                             "max_tokens": 30000})
+                                             "max_tokens": length})
         events = iter(stream)
         seen = [next(events).data for _ in range(20)]
         stream.close()
         wait_until(lambda: not daemon.get(f"/sessions/{session}").json["busy"], "free")
         position = daemon.position(session)
-        assert 4 + len(seen) <= position < 30004
+        assert 4 + len(seen) <= position < 4 + length
         here = daemon.ok("/predict", {"session": session, "input": "", "return": ["logits"]})
         there = daemon.ok("/predict", {"model": "kjv", "input": text[:position], "steps": "last",
                                        "return": ["logits"]})
@@ -222,13 +223,16 @@ def test_cancelled_prediction_changes_nothing(start):
 
 # ---- slow readers ----
 
+# nearly a kilobyte an event: more than the kernel's buffers take long before the last one
+WIDE = {**LONG, "max_tokens": 12000, "logprobs": 20}
+
 def test_a_slow_reader_pauses_only_itself(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096"])
-    slow = daemon.stream("/generate", LONG, receive_buffer=4096)
+    slow = daemon.stream("/generate", WIDE, receive_buffer=4096)
     slow.open()
     # another client is served as ever
-    whole = daemon.ok("/generate", {**LONG, "max_tokens": 3000})
-    with daemon.stream("/generate", {**LONG, "max_tokens": 3000}) as quick:
+    whole = daemon.ok("/generate", {**LONG, "max_tokens": 1000})
+    with daemon.stream("/generate", {**LONG, "max_tokens": 1000}) as quick:
         _, texts, _, _ = collect(quick)
     assert texts[0] == whole["choices"][0]["text"]
 
@@ -239,18 +243,18 @@ def test_a_slow_reader_pauses_only_itself(start):
         return daemon.metric("rnnd_steps_total") == before
     wait_until(still, "paused")
     assert daemon.metric("rnnd_sequences_active") == 1
-    assert daemon.metric("rnnd_tokens_total", kind="generated") < 60000
+    assert daemon.metric("rnnd_tokens_total", kind="generated") < 12000
 
     # and when it reads on, nothing is lost
     status, texts, done, tokens = collect(slow)
     slow.close()
-    assert status == 200 and len(tokens) == 60000
+    assert status == 200 and len(tokens) == 12000
     assert texts[0].startswith(whole["choices"][0]["text"])
 
 
 def test_paused_stream_ends_when_its_client_leaves(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096"])
-    slow = daemon.stream("/generate", LONG, receive_buffer=4096)
+    slow = daemon.stream("/generate", WIDE, receive_buffer=4096)
     slow.open()
 
     def still():
@@ -265,7 +269,7 @@ def test_paused_stream_ends_when_its_client_leaves(start):
 
 def test_reader_that_never_reads_is_dropped(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096", "--idle-timeout-s", "2"])
-    slow = daemon.stream("/generate", LONG, receive_buffer=4096)
+    slow = daemon.stream("/generate", WIDE, receive_buffer=4096)
     wait_until(lambda: daemon.metric("rnnd_sequences_active") == 1, "started")
     wait_until(lambda: daemon.metric("rnnd_sequences_active") == 0, "dropped", guard=GUARD)
     slow.close()
@@ -276,7 +280,7 @@ def test_no_status_line_before_the_first_result(start):
     """A stream that waits for its session has not begun: every early fault can still have its status."""
     daemon = start(workers=1, args=["--keepalive-s", "1", "--stream-buffer-bytes", "4096"])
     session = daemon.session("kjv")
-    first = daemon.stream("/generate", {**LONG, "session": session}, receive_buffer=4096)
+    first = daemon.stream("/generate", {**WIDE, "session": session}, receive_buffer=4096)
     first.open()
     second = daemon.stream("/generate", {"session": session, "max_tokens": 5})
     assert not select.select([second.sock], [], [], 2.5)[0]

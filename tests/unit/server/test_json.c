@@ -185,11 +185,14 @@ static const struct {
     {TOKENIZE, "{\"text\":[0]}", RNN_ETYPE, "text"},
     {TOKENIZE, "{\"input\":[0]}", RNN_ETYPE, "input"},
     {TOKENIZE, "{\"text\":\"a\",\"x\":0}", RNN_EFORMAT, "x"},
+    {TOKENIZE, "{\"text\":\"a\",\"side\":0}", RNN_ETYPE, "side"},
+    {TOKENIZE, "{\"text\":\"a\",\"side\":\"input\"}", RNN_EFORMAT, "side"},
     {DETOKENIZE, "{}", RNN_EFORMAT, "tokens"},
     {DETOKENIZE, "{\"tokens\":\"a\"}", RNN_ETYPE, "tokens"},
     {DETOKENIZE, "{\"tokens\":[0,\"a\"]}", RNN_ETYPE, "tokens[1]"},
     {DETOKENIZE, "{\"input\":[0.5]}", RNN_ETYPE, "input[0]"},
     {DETOKENIZE, "{\"tokens\":[0],\"text\":\"a\"}", RNN_EFORMAT, "text"},
+    {DETOKENIZE, "{\"tokens\":[0],\"side\":\"both\"}", RNN_EFORMAT, "side"},
 };
 
 START_TEST(a_faulty_field_is_named)

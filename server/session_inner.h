@@ -1,0 +1,114 @@
+/* What the files of sessions share, and nobody else.
+ *
+ *   session.c        life: making, looking, ending, expiry
+ *   session_line.c   the line of requests
+ *   session_table.c  finding: hash table, order, names
+ *
+ * Own shard's thread. */
+#ifndef SERVER_SESSION_INNER_H
+#define SERVER_SESSION_INNER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "server/heap.h"
+#include "server/session.h"
+#include "server/shard.h"
+
+#define NAMES_BUCKETS 64u
+
+/* Names of keys and models: few, shared by many sessions, kept until the shard ends. */
+struct name {
+    struct name *next;
+    char text[];
+};
+
+struct session {
+    uint64_t hash;
+    struct session *chain;        /* hash table */
+    struct session *left, *right; /* treap; of live sessions only */
+    const char *owner, *model_name;
+    struct rnn_model *model; /* a reference; NULL: a tombstone */
+    struct rnn_state *state; /* [bytes] */
+    size_t bytes;
+    uint64_t seed;
+    int64_t created_ms, used_ms, expires_ms, ttl_ms;
+    struct due due; /* milliseconds; at most the true time */
+    struct session_hold *holder;
+    struct session_hold *first, **last; /* the line */
+    uint32_t n_waiting;
+    bool granting; /* in sessions->grants */
+    bool deleted;  /* out of all tables; lives until its holder lets go */
+    struct session *next_grant;
+    char id[]; /* NUL-terminated */
+};
+
+struct sessions {
+    struct shard *shard;
+    uint64_t secret[2];
+    struct session **buckets; /* [mask + 1 + split] in use of [cap] */
+    size_t cap, mask, split;
+    size_t n_entries; /* live ones and tombstones */
+    size_t n_tombstones;
+    struct session *root;
+    struct heap heap;
+    struct name *names[NAMES_BUCKETS];
+    struct session *grants;
+    struct message grant;
+    bool grant_posted;
+};
+
+/* ---- session_table.c ---- */
+
+/* An empty table with a key drawn for its hash.  RNN_ENOMEM, RNN_EIO; deinit either way. */
+int session_table_init(struct sessions *sessions, struct rnn_err *err);
+
+/* Frees the table and the names, not the sessions. */
+void session_table_deinit(struct sessions *sessions);
+
+/* SipHash-1-3 (Aumasson and Bernstein 2012) over both texts, each with its end marked. */
+uint64_t session_hash(const struct sessions *sessions, const char *owner, const char *id);
+
+/* A copy of the text that lives as long as the table; NULL without memory. */
+const char *session_name_keep(struct sessions *sessions, const char *text);
+
+/* By owner and id: live ones and tombstones.  Inserting cannot fail; remove wants it to be there.
+ */
+void session_table_insert(struct sessions *sessions, struct session *session);
+void session_table_remove(struct sessions *sessions, struct session *session);
+struct session *session_table_find(const struct sessions *sessions, const char *owner,
+                                   const char *id);
+
+/* In order of owner and id, from sessions->root: live ones only. */
+void session_order_insert(struct sessions *sessions, struct session *session);
+void session_order_remove(struct sessions *sessions, struct session *session);
+
+/* Below 0 where the session comes before (owner, id), 0 where it is that one. */
+int session_order(const struct session *session, const char *owner, const char *id);
+
+/* ---- session.c ---- */
+
+static inline bool session_in_use(const struct session *session)
+{
+    return session->holder != NULL || session->first != NULL || session->granting;
+}
+
+/* The live session of that owner and id; buries one whose time has come. */
+session_result session_find(struct sessions *sessions, const char *id, const char *owner,
+                            struct session **out);
+
+/* It was used now. */
+void session_touch(const struct sessions *sessions, struct session *session);
+
+void session_view_fill(const struct session *session, struct session_view *view);
+
+/* Frees one that is in no table any more, unless someone still points to it. */
+void session_free(struct session *session);
+
+/* ---- session_line.c ---- */
+
+/* At the end: frees deleted ones that only a message not yet run still points to. */
+void session_grants_free(struct sessions *sessions);
+
+#endif

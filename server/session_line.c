@@ -1,0 +1,165 @@
+/* The line of requests in front of a session: who holds it, who waits, who is next.
+ *
+ * The next in line is granted in a message that the shard sends to itself, never inside the call
+ * that released the session; sessions with somebody to grant gather in one list until it runs.  Own
+ * shard's thread. */
+#include "server/session_inner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/metrics.h"
+
+static void grant_run(struct shard *shard, struct message *message)
+{
+    struct sessions *sessions =
+        (struct sessions *)((char *)message - offsetof(struct sessions, grant));
+    struct session *list = sessions->grants;
+
+    (void)shard;
+    sessions->grants = NULL;
+    sessions->grant_posted = false;
+    while (list != NULL) {
+        struct session *session = list;
+        struct session_hold *hold = session->first;
+
+        list = session->next_grant;
+        session->granting = false;
+        if (session->deleted) {
+            session_free(session);
+            continue;
+        }
+        if (hold == NULL)
+            continue; /* the whole line has left meanwhile */
+        session->first = hold->next;
+        if (session->first == NULL)
+            session->last = &session->first;
+        session->n_waiting--;
+        session->holder = hold;
+        hold->waiting = false;
+        hold->granted(hold);
+    }
+}
+
+static void grant_next(struct sessions *sessions, struct session *session)
+{
+    if (session->granting)
+        return;
+    session->granting = true;
+    session->next_grant = sessions->grants;
+    sessions->grants = session;
+    if (sessions->grant_posted)
+        return;
+    sessions->grant_posted = true;
+    sessions->grant = (struct message){.run = grant_run};
+    shard_post(sessions->shard, &sessions->grant);
+}
+
+session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name,
+                               bool queue, struct session_hold *hold, bool *granted)
+{
+    struct session *session = NULL;
+    session_result rc = session_find(sessions, id, key_name, &session);
+
+    *granted = false;
+    if (rc != 0)
+        return rc;
+    hold->next = NULL;
+    hold->cancel_asked = false;
+    hold->waiting = false;
+    if (!session_in_use(session)) {
+        session->holder = hold;
+        hold->session = session;
+        *granted = true;
+        return 0;
+    }
+    if (!queue) {
+        metrics_count(sessions->shard->metrics, M_SESSION_CONFLICT, 1);
+        return SESSION_FAIL(REPLY_SESSION_BUSY);
+    }
+    if (session->n_waiting >= (uint64_t)shard_config(sessions->shard)->session_queue_max)
+        return SESSION_FAIL(REPLY_QUEUE_FULL);
+    hold->waiting = true;
+    hold->session = session;
+    *session->last = hold;
+    session->last = &hold->next;
+    session->n_waiting++;
+    return 0;
+}
+
+const struct rnn_state *session_state(const struct session_hold *hold)
+{
+    return hold->session->state;
+}
+
+struct rnn_model *session_model(const struct session_hold *hold)
+{
+    return hold->session->model;
+}
+
+const char *session_model_name(const struct session_hold *hold)
+{
+    return hold->session->model_name;
+}
+
+void session_look(struct sessions *sessions, const struct session_hold *hold,
+                  const struct rnn_state *commit, struct session_view *view)
+{
+    const struct session *session = hold->session;
+
+    session_view_fill(session, view);
+    if (commit != NULL)
+        view->position = commit->position;
+    view->used_unix_ms = sessions->shard->now_unix_ms;
+    view->expires_unix_ms = view->used_unix_ms + session->ttl_ms;
+    view->busy = false;
+}
+
+static void line_leave(struct session *session, struct session_hold *hold)
+{
+    struct session_hold **at = &session->first;
+
+    while (*at != hold)
+        at = &(*at)->next;
+    *at = hold->next;
+    if (session->last == &hold->next)
+        session->last = at;
+    session->n_waiting--;
+    hold->waiting = false;
+}
+
+void session_release(struct sessions *sessions, struct session_hold *hold,
+                     const struct rnn_state *commit, struct session_view *view)
+{
+    struct session *session = hold->session;
+
+    if (session == NULL)
+        return;
+    hold->session = NULL;
+    if (hold->waiting) {
+        line_leave(session, hold);
+        return;
+    }
+    session->holder = NULL;
+    if (commit != NULL && !session->deleted)
+        memcpy(session->state, commit, session->bytes);
+    session_touch(sessions, session);
+    if (view != NULL)
+        session_view_fill(session, view);
+    if (session->deleted)
+        session_free(session);
+    else if (session->first != NULL)
+        grant_next(sessions, session);
+}
+
+void session_grants_free(struct sessions *sessions)
+{
+    while (sessions->grants != NULL) {
+        struct session *session = sessions->grants;
+
+        sessions->grants = session->next_grant;
+        session->granting = false;
+        if (session->deleted)
+            session_free(session);
+    }
+}
