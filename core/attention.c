@@ -4,7 +4,6 @@
 #include "core/attention.h"
 
 #include <string.h>
-#include "core/tmp_kernels.h"
 
 static float energy(const struct rnn_attention *a, const struct rnn_kernels *kernels,
                     const struct rnn_memory *memory, const float *query, size_t j)
@@ -13,11 +12,10 @@ static float energy(const struct rnn_attention *a, const struct rnn_kernels *ker
     float *sum = memory->energy;
 
     if (a->kind != RNN_ATTENTION_ADDITIVE)
-        return t_dot(query, key, a->score_width);
-    for (size_t i = 0; i < a->score_width; i++)
-        sum[i] = query[i] + key[i];
+        return kernels->dot(query, key, a->score_width);
+    kernels->add(query, key, sum, a->score_width);
     kernels->tanh(sum, sum, a->score_width);
-    return t_dot(a->v, sum, a->score_width);
+    return kernels->dot(a->v, sum, a->score_width);
 }
 
 void attention_look(const struct rnn_attention *a, const struct rnn_kernels *kernels,
@@ -34,5 +32,6 @@ void attention_look(const struct rnn_attention *a, const struct rnn_kernels *ker
     kernels->scale(weights, kernels->sum(weights, n), weights, n);
     memset(context, 0, a->memory_width * sizeof *context);
     for (size_t j = 0; j < n; j++)
-        t_axpy(weights[j], memory->values + j * a->memory_width, context, a->memory_width);
+        kernels->add_scaled(weights[j], memory->values + j * a->memory_width, context,
+                            a->memory_width);
 }

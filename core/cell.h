@@ -78,5 +78,7 @@ extern const struct rnn_cell_ops rnn_cell_tanh;
 extern const struct rnn_cell_ops rnn_cell_relu;
 extern const struct rnn_cell_ops rnn_cell_lstm;
 extern const struct rnn_cell_ops rnn_cell_gru;
+extern const struct rnn_cell_ops rnn_cell_gru_before;
+extern const struct rnn_cell_ops rnn_cell_rnn;
 
 #endif

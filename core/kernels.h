@@ -10,6 +10,8 @@
 
 #include <stddef.h>
 
+#include "core/activation.h"
+
 #define RNN_LANES        16              /* floats in a vector */
 #define RNN_BLOCK        (4 * RNN_LANES) /* floats in a block of outputs */
 
@@ -47,10 +49,42 @@ struct rnn_kernels {
     void (*lstm)(const float *gates, float *c, float *out, size_t n);
     void (*gru)(const float *gates, const float *h, float *out, size_t n);
 
+    /* The same with any settings; with plain ones the same bits as above.  What overflows
+     * saturates, so that finite gates and states give finite ones.  peephole: of i, f and o, each
+     * [16 n], or all NULL.
+     * lstm_any:   i = σ(i + p c), f = σ(f + p c) or 1 - i, c = f c + i φ(g),
+     *             out = σ(o + p c) φ'(c)
+     * gru_reset:  slots r z n;  out = σ(r) h, what the product that fills n runs over
+     * gru_before: then  out = n + σ(z) (h - n)  with n = φ(n). */
+    void (*lstm_any)(const struct rnn_cell_settings *settings, const float *const *peephole,
+                     const float *gates, float *c, float *out, size_t n);
+    void (*gru_any)(const struct rnn_cell_settings *settings, const float *gates, const float *h,
+                    float *out, size_t n);
+    void (*gru_reset)(const struct rnn_cell_settings *settings, const float *gates, const float *h,
+                      float *out, size_t n);
+    void (*gru_before)(const struct rnn_cell_settings *settings, const float *gates, const float *h,
+                       float *out, size_t n);
+
     /* Arrays of any length; in and out may be the same. */
     void (*tanh)(const float *in, float *out, size_t n);
     void (*relu)(const float *in, float *out, size_t n); /* saturates at FLT_MAX */
     void (*sigmoid)(const float *in, float *out, size_t n);
+
+    /* out = f(in), always finite: what overflows saturates at FLT_MAX, and what is no number counts
+     * as the largest.  With tanh, relu and sigmoid the bits of the above. */
+    void (*activate)(const struct rnn_activation *f, const float *in, float *out, size_t n);
+    void (*clamp)(const float *in, float limit, float *out, size_t n); /* into ± limit */
+
+    /* Element by element, and saturating like activate(); each may be the same as out.
+     * add a + b, multiply a b, larger the larger of a and b, affine x scale + shift rounded once,
+     * standardize (x - mean) / deviation, add_scaled out + s x rounded once. */
+    void (*add)(const float *a, const float *b, float *out, size_t n);
+    void (*multiply)(const float *a, const float *b, float *out, size_t n);
+    void (*larger)(const float *a, const float *b, float *out, size_t n);
+    void (*affine)(const float *x, const float *scale, const float *shift, float *out, size_t n);
+    void (*standardize)(const float *x, const float *mean, const float *deviation, float *out,
+                        size_t n);
+    void (*add_scaled)(float s, const float *x, float *out, size_t n);
 
     /* out = exp(in - shift) where in ≤ shift (a larger one counts as equal); 0 under e^-87. */
     void (*exp_shifted)(const float *in, float shift, float *out, size_t n);
@@ -59,6 +93,14 @@ struct rnn_kernels {
     float (*max)(const float *in, size_t n); /* n > 0 */
     float (*sum)(const float *in, size_t n);
     float (*sum_exp_shifted)(const float *in, float shift, size_t n);
+    float (*dot)(const float *a, const float *b, size_t n); /* multiply-adds; saturates */
+
+    /* Layer normalisation (Ba, Kiros and Hinton 2016) of n > 0 finite numbers:
+     *     out = (in - mean) / √(variance + epsilon) weight + bias
+     * in double, the two sums in the order above, each out rounded once and saturated.  Numbers
+     * that are all alike give the bias also where epsilon is 0. */
+    void (*layer_norm)(const float *in, const float *weight, const float *bias, float epsilon,
+                       float *out, size_t n);
 
     void (*scale)(const float *in, float divisor, float *out, size_t n); /* out = in / divisor */
 };

@@ -21,6 +21,7 @@
  * It is included, not compiled, so its functions are static.  No thread, no memory. */
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 #include "core/kernels.h"
@@ -250,6 +251,91 @@ static inline vf both_divided(struct ratio a, struct ratio b)
     return vf_div(vf_mul(a.top, b.top), vf_mul(a.bottom, b.bottom));
 }
 
+/* ---- Activations ---- */
+
+/* Into ± FLT_MAX; what is no number counts as the largest. */
+static inline vf bounded(vf x)
+{
+    return vf_max(vf_min(x, vf_set(FLT_MAX)), vf_set(-FLT_MAX));
+}
+
+static inline struct ratio whole(vf x)
+{
+    return (struct ratio){x, vf_set(1.0f)};
+}
+
+static inline vf positive(vf x)
+{
+    return vf_max(vf_min(x, vf_set(FLT_MAX)), vf_set(0.0f));
+}
+
+static inline vf within_one(vf x)
+{
+    return vf_max(vf_min(x, vf_set(1.0f)), vf_set(0.0f));
+}
+
+/* e^x - 1 for x ≤ 0; a larger one counts as 0. */
+static inline vf expo_minus_one(vf x)
+{
+    struct expo e = expo(vf_max(vf_min(x, vf_set(0.0f)), vf_set(EXP_LOWEST)));
+
+    return vf_fma(e.scale, e.rest, vf_sub(e.scale, vf_set(1.0f)));
+}
+
+/* An activation without a shape of its own: any finite alpha and beta.  x is finite. */
+static inline vf shaped(const struct rnn_activation *f, vf x)
+{
+    const vf zero = vf_set(0.0f), alpha = vf_set(f->alpha), beta = vf_set(f->beta);
+
+    switch (f->kind) {
+    case RNN_HARD_SIGMOID:
+        return within_one(vf_fma(alpha, x, beta));
+    case RNN_LEAKY_RELU:
+        return vf_less(x, zero, bounded(vf_mul(alpha, x)), x);
+    case RNN_THRESHOLDED_RELU:
+        return vf_less(alpha, x, x, zero);
+    case RNN_ELU:
+        return vf_less(x, zero, vf_mul(alpha, expo_minus_one(x)), x);
+    case RNN_SOFTSIGN:
+        return vf_div(x, vf_add(vf_set(1.0f), vf_abs(x)));
+    default:
+        return bounded(vf_fma(alpha, x, beta));
+    }
+}
+
+/* Any activation.  Top and bottom are finite, the bottom is 1 to 2. */
+static inline struct ratio activation(const struct rnn_activation *f, vf x)
+{
+    struct ratio result;
+
+    switch (f->kind) {
+    case RNN_TANH:
+        return tangent(x);
+    case RNN_SIGMOID:
+        return logistic(x);
+    case RNN_RELU:
+        return whole(positive(x));
+    case RNN_SCALED_TANH:
+        result = tangent(vf_mul(vf_set(f->beta), bounded(x)));
+        result.top = vf_mul(vf_set(f->alpha), result.top);
+        return result;
+    default:
+        return whole(shaped(f, bounded(x)));
+    }
+}
+
+/* 1 - f(x); of the logistic function as it is at -x, which does not cancel. */
+static inline struct ratio complement(const struct rnn_activation *f, vf x)
+{
+    struct ratio result;
+
+    if (f->kind == RNN_SIGMOID)
+        return logistic(vf_sub(vf_set(0.0f), x));
+    result = activation(f, x);
+    result.top = vf_sub(result.bottom, result.top);
+    return result;
+}
+
 /* ---- Cells ---- */
 
 static void cell_lstm(const float *gates, float *c, float *out, size_t n)
@@ -277,6 +363,88 @@ static void cell_gru(const float *gates, const float *h, float *out, size_t n)
 
         vf_store(out, vf_fma(renew, vf_sub(fresh, old), old));
     }
+}
+
+/* A sum on its way into an activation. */
+static inline vf clipped(const struct rnn_cell_settings *settings, vf x)
+{
+    const vf limit = vf_set(settings->clip);
+
+    if (!(settings->clip > 0.0f))
+        return x;
+    return vf_max(vf_min(x, limit), vf_sub(vf_set(0.0f), limit));
+}
+
+/* A gate's sum, with what it sees of the cell state. */
+static inline vf peeping(const struct rnn_cell_settings *settings, const float *sum,
+                         const float *peephole, size_t at, vf c)
+{
+    vf x = vf_load(sum);
+
+    if (peephole)
+        x = vf_fma(vf_load(peephole + at), c, x);
+    return clipped(settings, x);
+}
+
+static void cell_lstm_any(const struct rnn_cell_settings *settings, const float *const *peephole,
+                          const float *gates, float *c, float *out, size_t n)
+{
+    const struct rnn_activation *gate = &settings->gate;
+
+    for (size_t at = 0; at < n * RNN_LANES; at += RNN_LANES, gates += RNN_BLOCK) {
+        vf old = vf_load(c + at);
+        vf in = peeping(settings, gates, peephole[0], at, old);
+        vf keep = peeping(settings, gates + RNN_LANES, peephole[1], at, old);
+        vf fresh = clipped(settings, vf_load(gates + 2 * RNN_LANES));
+        vf forget = divided(settings->input_forget ? complement(gate, in) : activation(gate, keep));
+        vf add = both_divided(activation(gate, in), activation(&settings->candidate, fresh));
+        vf cell = bounded(vf_fma(forget, old, bounded(add)));
+        vf open = peeping(settings, gates + 3 * RNN_LANES, peephole[2], at, cell);
+        vf shown = clipped(settings, cell);
+
+        vf_store(c + at, cell);
+        vf_store(out + at, bounded(both_divided(activation(gate, open),
+                                                activation(&settings->output, shown))));
+    }
+}
+
+/* From h towards the candidate, as far as the update gate lets it. */
+static inline vf renewed(const struct rnn_cell_settings *settings, vf update, vf candidate, vf h)
+{
+    vf renew = divided(complement(&settings->gate, clipped(settings, update)));
+    vf fresh = divided(activation(&settings->candidate, clipped(settings, candidate)));
+
+    return bounded(vf_fma(renew, bounded(vf_sub(fresh, h)), h));
+}
+
+static void cell_gru_any(const struct rnn_cell_settings *settings, const float *gates,
+                         const float *h, float *out, size_t n)
+{
+    for (size_t v = 0; v < n; v++, gates += RNN_BLOCK, h += RNN_LANES, out += RNN_LANES) {
+        vf sum = clipped(settings, vf_load(gates + RNN_LANES));
+        vf reset = divided(activation(&settings->gate, sum));
+        vf candidate = vf_fma(reset, bounded(vf_load(gates + 3 * RNN_LANES)), vf_load(gates));
+
+        vf_store(out, renewed(settings, vf_load(gates + 2 * RNN_LANES), candidate, vf_load(h)));
+    }
+}
+
+static void cell_gru_reset(const struct rnn_cell_settings *settings, const float *gates,
+                           const float *h, float *out, size_t n)
+{
+    for (size_t v = 0; v < n; v++, gates += RNN_BLOCK, h += RNN_LANES, out += RNN_LANES) {
+        vf reset = divided(activation(&settings->gate, clipped(settings, vf_load(gates))));
+
+        vf_store(out, bounded(vf_mul(reset, vf_load(h))));
+    }
+}
+
+static void cell_gru_before(const struct rnn_cell_settings *settings, const float *gates,
+                            const float *h, float *out, size_t n)
+{
+    for (size_t v = 0; v < n; v++, gates += RNN_BLOCK, h += RNN_LANES, out += RNN_LANES)
+        vf_store(out, renewed(settings, vf_load(gates + RNN_LANES), vf_load(gates + 2 * RNN_LANES),
+                              vf_load(h)));
 }
 
 /* ---- Arrays ---- */
@@ -308,7 +476,7 @@ static inline vf map_tanh(vf x, vf unused)
 static inline vf map_relu(vf x, vf unused)
 {
     (void)unused;
-    return vf_max(vf_min(x, vf_set(FLT_MAX)), vf_set(0.0f));
+    return positive(x);
 }
 
 static inline vf map_sigmoid(vf x, vf unused)
@@ -331,6 +499,11 @@ static inline vf map_scale(vf x, vf divisor)
     return vf_div(x, divisor);
 }
 
+static inline vf map_clamp(vf x, vf limit)
+{
+    return vf_max(vf_min(x, limit), vf_sub(vf_set(0.0f), limit));
+}
+
 #define DEFINE_MAP(NAME)                                                                           \
     static inline __attribute__((always_inline)) void array_##NAME(const float *in, float with,    \
                                                                    float *out, size_t n)           \
@@ -349,6 +522,7 @@ DEFINE_MAP(relu)
 DEFINE_MAP(sigmoid)
 DEFINE_MAP(exp_shifted)
 DEFINE_MAP(scale)
+DEFINE_MAP(clamp)
 
 static void apply_tanh(const float *in, float *out, size_t n)
 {
@@ -373,6 +547,116 @@ static void apply_exp_shifted(const float *in, float shift, float *out, size_t n
 static void apply_scale(const float *in, float divisor, float *out, size_t n)
 {
     array_scale(in, divisor, out, n);
+}
+
+static void apply_clamp(const float *in, float limit, float *out, size_t n)
+{
+    array_clamp(in, limit, out, n);
+}
+
+static void apply_activation(const struct rnn_activation *f, const float *in, float *out, size_t n)
+{
+    size_t i;
+
+    if (f->kind == RNN_TANH) {
+        apply_tanh(in, out, n);
+        return;
+    }
+    for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)
+        vf_store(out + i, divided(activation(f, vf_load(in + i))));
+    if (i < n)
+        store_tail(out + i, divided(activation(f, load_tail(in + i, n - i, 0.0f))), n - i);
+}
+
+/* ---- Arrays of two and three ---- */
+
+static inline vf join_add(vf a, vf b, vf unused)
+{
+    (void)unused;
+    return bounded(vf_add(a, b));
+}
+
+static inline vf join_multiply(vf a, vf b, vf unused)
+{
+    (void)unused;
+    return bounded(vf_mul(a, b));
+}
+
+static inline vf join_larger(vf a, vf b, vf unused)
+{
+    (void)unused;
+    return vf_max(a, b);
+}
+
+static inline vf join_affine(vf x, vf scale, vf shift)
+{
+    return bounded(vf_fma(x, scale, shift));
+}
+
+static inline vf join_standardize(vf x, vf mean, vf deviation)
+{
+    return bounded(vf_div(vf_sub(x, mean), deviation));
+}
+
+#define DEFINE_JOIN(NAME)                                                                          \
+    static inline __attribute__((always_inline)) void arrays_##NAME(                               \
+        const float *a, const float *b, const float *c, float *out, size_t n)                      \
+    {                                                                                              \
+        size_t i;                                                                                  \
+                                                                                                   \
+        for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)                                            \
+            vf_store(out + i, join_##NAME(vf_load(a + i), vf_load(b + i), vf_load(c + i)));        \
+        if (i < n)                                                                                 \
+            store_tail(out + i,                                                                    \
+                       join_##NAME(load_tail(a + i, n - i, 1.0f), load_tail(b + i, n - i, 1.0f),   \
+                                   load_tail(c + i, n - i, 1.0f)),                                 \
+                       n - i);                                                                     \
+    }
+
+DEFINE_JOIN(add)
+DEFINE_JOIN(multiply)
+DEFINE_JOIN(larger)
+DEFINE_JOIN(affine)
+DEFINE_JOIN(standardize)
+
+static void join_arrays_add(const float *a, const float *b, float *out, size_t n)
+{
+    arrays_add(a, b, b, out, n);
+}
+
+static void join_arrays_multiply(const float *a, const float *b, float *out, size_t n)
+{
+    arrays_multiply(a, b, b, out, n);
+}
+
+static void join_arrays_larger(const float *a, const float *b, float *out, size_t n)
+{
+    arrays_larger(a, b, b, out, n);
+}
+
+static void join_arrays_affine(const float *x, const float *scale, const float *shift, float *out,
+                               size_t n)
+{
+    arrays_affine(x, scale, shift, out, n);
+}
+
+static void join_arrays_standardize(const float *x, const float *mean, const float *deviation,
+                                    float *out, size_t n)
+{
+    arrays_standardize(x, mean, deviation, out, n);
+}
+
+static void add_scaled(float s, const float *x, float *out, size_t n)
+{
+    vf by = vf_set(s);
+    size_t i;
+
+    for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)
+        vf_store(out + i, join_affine(vf_load(x + i), by, vf_load(out + i)));
+    if (i < n)
+        store_tail(out + i,
+                   join_affine(load_tail(x + i, n - i, 0.0f), by, load_tail(out + i, n - i, 0.0f)),
+                   n - i);
 }
 
 /* ---- Reductions ---- */
@@ -429,10 +713,80 @@ static float reduce_sum_exp_shifted(const float *in, float shift, size_t n)
     return fold(sum);
 }
 
+static float reduce_dot(const float *a, const float *b, size_t n)
+{
+    vf sum = vf_set(0.0f);
+    float total;
+    size_t i;
+
+    for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)
+        sum = vf_fma(vf_load(a + i), vf_load(b + i), sum);
+    if (i < n)
+        sum = vf_fma(load_tail(a + i, n - i, 0.0f), load_tail(b + i, n - i, 0.0f), sum);
+    total = fold(sum);
+    total = total < FLT_MAX ? total : FLT_MAX;
+    return total > -FLT_MAX ? total : -FLT_MAX;
+}
+
+static double fold_double(double lanes[RNN_LANES])
+{
+    for (size_t half = RNN_LANES / 2; half > 0; half /= 2)
+        for (size_t l = 0; l < half; l++)
+            lanes[l] += lanes[l + half];
+    return lanes[0];
+}
+
+static double sum_in_double(const float *in, size_t n)
+{
+    double lanes[RNN_LANES] = {0};
+    size_t i;
+
+    for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)
+        for (size_t l = 0; l < RNN_LANES; l++)
+            lanes[l] += (double)in[i + l];
+    for (size_t l = 0; i + l < n; l++)
+        lanes[l] += (double)in[i + l];
+    return fold_double(lanes);
+}
+
+static double squares_in_double(const float *in, double mean, size_t n)
+{
+    double lanes[RNN_LANES] = {0};
+    size_t i;
+
+    for (i = 0; i + RNN_LANES <= n; i += RNN_LANES)
+        for (size_t l = 0; l < RNN_LANES; l++)
+            lanes[l] += ((double)in[i + l] - mean) * ((double)in[i + l] - mean);
+    for (size_t l = 0; i + l < n; l++)
+        lanes[l] += ((double)in[i + l] - mean) * ((double)in[i + l] - mean);
+    return fold_double(lanes);
+}
+
+static void layer_norm(const float *in, const float *weight, const float *bias, float epsilon,
+                       float *out, size_t n)
+{
+    double mean = sum_in_double(in, n) / (double)n;
+    double spread = squares_in_double(in, mean, n) / (double)n + (double)epsilon;
+    double inverse = spread > 0.0 ? 1.0 / sqrt(spread) : 0.0;
+    const double most = (double)FLT_MAX;
+
+    for (size_t i = 0; i < n; i++) {
+        double y = ((double)in[i] - mean) * inverse * (double)weight[i] + (double)bias[i];
+
+        y = y < most ? y : most;
+        out[i] = (float)(y > -most ? y : -most);
+    }
+}
+
 #define KERNELS_TABLE(NAME)                                                                        \
     {                                                                                              \
-        .name = NAME, .product = product, .lstm = cell_lstm, .gru = cell_gru, .tanh = apply_tanh,  \
-        .relu = apply_relu, .sigmoid = apply_sigmoid, .exp_shifted = apply_exp_shifted,            \
-        .max = reduce_max, .sum = reduce_sum, .sum_exp_shifted = reduce_sum_exp_shifted,           \
-        .scale = apply_scale                                                                       \
+        .name = NAME, .product = product, .lstm = cell_lstm, .gru = cell_gru,                      \
+        .lstm_any = cell_lstm_any, .gru_any = cell_gru_any, .gru_reset = cell_gru_reset,           \
+        .gru_before = cell_gru_before, .tanh = apply_tanh, .relu = apply_relu,                     \
+        .sigmoid = apply_sigmoid, .activate = apply_activation, .clamp = apply_clamp,              \
+        .add = join_arrays_add, .multiply = join_arrays_multiply, .larger = join_arrays_larger,    \
+        .affine = join_arrays_affine, .standardize = join_arrays_standardize,                      \
+        .add_scaled = add_scaled, .exp_shifted = apply_exp_shifted, .max = reduce_max,             \
+        .sum = reduce_sum, .sum_exp_shifted = reduce_sum_exp_shifted, .dot = reduce_dot,           \
+        .layer_norm = layer_norm, .scale = apply_scale                                             \
     }

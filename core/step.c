@@ -14,7 +14,6 @@
 #include "core/attention.h"
 #include "core/fpmode.h"
 #include "core/model.h"
-#include "core/tmp_kernels.h"
 
 struct rnn_scratch {
     size_t rows_max;
@@ -135,18 +134,12 @@ static float *next_vectors(struct rnn_scratch *s)
 
 /* ---- Input ---- */
 
-static void normalize(const struct rnn_pass *pass, const float *frame, float *out)
-{
-    for (size_t i = 0; i < pass->in_width; i++)
-        out[i] = (frame[i] - pass->mean[i]) / pass->std[i];
-}
-
 const float *pass_input_vector(const struct rnn_pass *pass, const struct rnn_row *row, float *made)
 {
     if (row->input == RNN_ROW_FRAME && !pass->mean)
         return row->frame;
     if (row->input == RNN_ROW_FRAME) {
-        normalize(pass, row->frame, made);
+        rnn_kernels_current()->standardize(row->frame, pass->mean, pass->std, made, pass->in_width);
         return made;
     }
     if (pass->embedding)
@@ -266,12 +259,12 @@ static void end_recurrent(const struct rnn_layer *layer, struct rnn_scratch *s,
 static void run_normal(const struct rnn_layer *layer, struct rnn_scratch *s,
                        const struct rnn_kernels *kernels, float *to, size_t n)
 {
-    (void)kernels;
     for (size_t r = 0; r < n; r++, to += s->vector_stride) {
         if (layer->kind == RNN_LAYER_NORM)
-            t_norm(s->vector[r], layer->scale, layer->shift, layer->epsilon, to, layer->out_width);
+            kernels->layer_norm(s->vector[r], layer->scale, layer->shift, layer->epsilon, to,
+                                layer->out_width);
         else
-            t_affine(s->vector[r], layer->scale, layer->shift, to, layer->out_width);
+            kernels->affine(s->vector[r], layer->scale, layer->shift, to, layer->out_width);
         s->vector[r] = to;
     }
 }
@@ -280,20 +273,17 @@ static void end_dense(const struct rnn_layer *layer, struct rnn_scratch *s,
                       const struct rnn_kernels *kernels, float *to, size_t n)
 {
     for (size_t r = 0; r < n; r++, to += s->vector_stride) {
-        t_activate(&layer->activation, s->out[r], to, layer->out_width, kernels);
+        kernels->activate(&layer->activation, s->out[r], to, layer->out_width);
         s->vector[r] = to;
     }
 }
 
 /* What a layer read is added to what it gives. */
-static void add_input(const struct rnn_layer *layer, struct rnn_scratch *s, float *to,
-                      const float *gave, size_t r)
+static void add_input(const struct rnn_layer *layer, struct rnn_scratch *s,
+                      const struct rnn_kernels *kernels, float *to, const float *gave, size_t r)
 {
-    const float *read = s->vector[r];
-
     to += r * s->vector_stride;
-    for (size_t i = 0; i < layer->out_width; i++)
-        to[i] = gave[i] + read[i];
+    kernels->add(gave, s->vector[r], to, layer->out_width);
     s->vector[r] = to;
 }
 
@@ -309,7 +299,7 @@ static void end_layer(const struct rnn_layer *layer, struct rnn_scratch *s,
             const float *h = s->rows[r]->state->memory + layer->h_at;
 
             if (layer->residual)
-                add_input(layer, s, to, h, r);
+                add_input(layer, s, kernels, to, h, r);
             else
                 s->vector[r] = h;
         }
@@ -317,8 +307,8 @@ static void end_layer(const struct rnn_layer *layer, struct rnn_scratch *s,
         float *to = next_vectors(s);
 
         for (size_t r = 0; r < n; r++) {
-            t_activate(&layer->activation, s->out[r], s->out[r], layer->out_width, kernels);
-            add_input(layer, s, to, s->out[r], r);
+            kernels->activate(&layer->activation, s->out[r], s->out[r], layer->out_width);
+            add_input(layer, s, kernels, to, s->out[r], r);
         }
     } else {
         end_dense(layer, s, kernels, next_vectors(s), n);

@@ -1,21 +1,46 @@
-/* Gated recurrent unit (Cho et al. 2014) with the reset gate after the product, as PyTorch and
- * cuDNN have it:
+/* Gated recurrent unit (Cho et al. 2014), with the reset gate after the product, as PyTorch and
+ * cuDNN have it, or before it, as in the paper:
  *
  *     r = σ(W x + b + U h + b')              gates in PyTorch's order r, z, n
  *     z = σ(W x + b + U h + b')
- *     n = tanh(W x + b + r (U h + b'))
+ *     n = φ(W x + b + r (U h + b'))          after;    before: n = φ(W x + b + U (r h) + b')
  *     h' = (1 - z) n + z h
  *
- * The two sums of n meet only under r, so they have slots of their own: n's input sum, r, z, n's
- * recurrent sum.  Three slots in a run for either product. */
+ * After: the two sums of n meet only under r, so they have slots of their own: n's input sum, r, z,
+ * n's recurrent sum.  Three slots in a run for either product.
+ *
+ * Before: all sums are added.  Slots r, z, n: all three for the input, the first two for h, the
+ * last for r h. */
 #include "core/cell.h"
 
-static void finish(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
-                   const float *gates, const float *h, float *c, float *out, size_t n_vectors)
+static bool is_plain(const struct rnn_cell_settings *settings)
 {
-    (void)cell;
+    return settings->gate.kind == RNN_SIGMOID && settings->candidate.kind == RNN_TANH &&
+           settings->clip == 0;
+}
+
+static void finish_after(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                         const float *gates, const float *h, float *c, float *out, size_t n_vectors)
+{
     (void)c;
-    kernels->gru(gates, h, out, n_vectors);
+    if (is_plain(&cell->settings))
+        kernels->gru(gates, h, out, n_vectors);
+    else
+        kernels->gru_any(&cell->settings, gates, h, out, n_vectors);
+}
+
+static void reset(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                  const float *gates, const float *h, float *out, size_t n_vectors)
+{
+    kernels->gru_reset(&cell->settings, gates, h, out, n_vectors);
+}
+
+static void finish_before(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                          const float *gates, const float *h, float *c, float *out,
+                          size_t n_vectors)
+{
+    (void)c;
+    kernels->gru_before(&cell->settings, gates, h, out, n_vectors);
 }
 
 const struct rnn_cell_ops rnn_cell_gru = {
@@ -27,5 +52,20 @@ const struct rnn_cell_ops rnn_cell_gru = {
     .preset = {.gate = {RNN_SIGMOID, 1, 0},
                .candidate = {RNN_TANH, 1, 1},
                .output = {RNN_TANH, 1, 1}},
-    .finish = finish,
+    .finish = finish_after,
+};
+
+const struct rnn_cell_ops rnn_cell_gru_before = {
+    .name = "gru",
+    .n_gates = 3,
+    .x_slot = {0, 1, 2},
+    .h_slot = {0, 1, 2},
+    .n_again = 1,
+    .resets_before = true,
+    .may_activate = true,
+    .preset = {.gate = {RNN_SIGMOID, 1, 0},
+               .candidate = {RNN_TANH, 1, 1},
+               .output = {RNN_TANH, 1, 1}},
+    .finish = finish_before,
+    .reset = reset,
 };

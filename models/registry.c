@@ -13,8 +13,9 @@
 
 const struct rnn_format_ops *const rnn_formats[] = {&format_folder, NULL};
 
-const struct rnn_cell_ops *const rnn_cells[] = {&rnn_cell_tanh, &rnn_cell_relu, &rnn_cell_lstm,
-                                                &rnn_cell_gru, NULL};
+const struct rnn_cell_ops *const rnn_cells[] = {
+    &rnn_cell_tanh, &rnn_cell_relu,       &rnn_cell_rnn, &rnn_cell_lstm,
+    &rnn_cell_gru,  &rnn_cell_gru_before, NULL};
 
 const struct rnn_cell_ops *rnn_cell_find(const char *name, bool resets_before)
 {

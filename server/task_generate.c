@@ -9,47 +9,12 @@
  * the matcher lets out as an event at once, else it gathers in the text.  A session that is to be
  * advanced also takes the step of the last token drawn, so that it stands behind it.  On the work
  * shard. */
-#include "server/api.h"
+#include "server/task_generate_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/stop.h"
-#include "server/answer.h"
 #include "server/metrics.h"
-#include "server/sse.h"
-
-enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
-
-/* One text being written.  Its logprobs, as JSON, stand in its sequence's `out`, where the limit on
- * answers counts them. */
-struct text {
-    struct rnn_sampler *sampler;
-    struct rnn_decoder decoder;
-    struct stop_match match;
-    struct buf bytes; /* unstreamed: the text; streamed: what the next event carries */
-    uint32_t *tokens; /* [n_tokens] of [cap], drawn */
-    size_t n_tokens, cap;
-    uint64_t last_ns; /* when the last token was drawn */
-    enum text_end end;
-    bool closing; /* the step under way is the last token's own */
-    bool echoed;
-};
-
-struct generate_job {
-    struct job job;
-    struct generate_request what;
-    const struct rnn_model_info *info;
-    struct stop_set stops;
-    struct text *texts; /* [n_sequences] */
-    uint32_t *top;      /* [logprobs + 1] */
-    uint64_t input_steps, output_steps;
-};
-
-static struct generate_job *of(struct job *job)
-{
-    return (struct generate_job *)job; /* its first member */
-}
 
 static bool leads(const struct generate_job *g, const struct job_sequence *sequence)
 {
@@ -150,7 +115,7 @@ static int check_model(const struct generate_job *g, struct rnn_err *err)
 
 static int prepare(struct job *job, struct rnn_err *err)
 {
-    struct generate_job *g = of(job);
+    struct generate_job *g = generate_of(job);
     int rc;
 
     g->info = rnn_model_info(job->model);
@@ -163,105 +128,6 @@ static int prepare(struct job *job, struct rnn_err *err)
     for (size_t i = 0; rc == 0 && i < job->n_sequences; i += g->what.n)
         job->sequences[i].input.last_only = !scores_prompt(g);
     return rc == 0 ? prepare_texts(g, err) : rc;
-}
-
-/* ---- Writing ---- */
-
-/* Where an event of text `index` begins: {"index":…[,"input":…] */
-static void event_begin(struct generate_job *g, size_t index)
-{
-    struct buf *out = &g->job.out;
-
-    sse_begin(out, "token");
-    buf_puts(out, "{\"index\":");
-    buf_u64(out, index % g->what.n);
-    if (g->what.common.inputs.batch) {
-        buf_puts(out, ",\"input\":");
-        buf_u64(out, index / g->what.n);
-    }
-    buf_puts(out, ",\"text\":");
-}
-
-static void event_end(struct generate_job *g)
-{
-    buf_putc(&g->job.out, '}');
-    sse_end(&g->job.out);
-}
-
-static void put_text(struct buf *out, const struct text *text)
-{
-    buf_json_string(out, text->bytes.data ? text->bytes.data : "", text->bytes.len);
-}
-
-/* An event with text that no token brought: an echo, or what was held back at the end. */
-static void bare_event(struct generate_job *g, size_t index)
-{
-    event_begin(g, index);
-    put_text(&g->job.out, &g->texts[index]);
-    buf_puts(&g->job.out, ",\"token\":null");
-    event_end(g);
-    buf_clear(&g->texts[index].bytes);
-}
-
-/* "logprob":…[,"top":[…]] of one token; logits NULL: it was not predicted. */
-static void put_logprob(struct generate_job *g, struct buf *out, const float *logits,
-                        uint32_t token)
-{
-    size_t n = g->info->output_size, n_top;
-    double sum;
-
-    if (!logits) {
-        buf_puts(out, "\"logprob\":null,\"top\":[]");
-        return;
-    }
-    sum = rnn_log_sum_exp(logits, n);
-    buf_puts(out, "\"logprob\":");
-    buf_f32(out, (float)((double)logits[token] - sum));
-    buf_puts(out, ",\"top\":[");
-    n_top = rnn_top(logits, n, (size_t)g->what.logprobs, g->top);
-    for (size_t i = 0; i < n_top; i++) {
-        buf_puts(out, i ? ",{" : "{");
-        answer_token(out, g->job.model, g->top[i]);
-        buf_puts(out, ",\"logprob\":");
-        buf_f32(out, (float)((double)logits[g->top[i]] - sum));
-        buf_putc(out, '}');
-    }
-    buf_putc(out, ']');
-}
-
-/* One entry of the choice's `logprobs`. */
-static void note_logprob(struct generate_job *g, struct job_sequence *sequence, const float *logits,
-                         uint32_t token)
-{
-    struct buf *out = &sequence->out;
-
-    if (g->what.logprobs < 0)
-        return;
-    buf_puts(out, out->len ? ",{" : "{");
-    answer_token(out, g->job.model, token);
-    buf_putc(out, ',');
-    put_logprob(g, out, logits, token);
-    buf_putc(out, '}');
-}
-
-/* The prompt's own text goes in front, past the stop matcher. */
-static void echo(struct generate_job *g, size_t index)
-{
-    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
-    struct text *text = &g->texts[index];
-    struct rnn_decoder decoder = {0};
-
-    if (text->echoed || !g->what.echo)
-        return;
-    text->echoed = true;
-    for (size_t i = 0; g->info->tokenizer && i < input->n; i++) {
-        const char *piece = "";
-        size_t len = rnn_decode(g->job.model, &decoder, input->tokens[i], &piece);
-
-        buf_put(&text->bytes, piece, len);
-    }
-    if (g->job.stream && input->n > 0)
-        bare_event(g, index);
 }
 
 /* ---- Drawing ---- */
@@ -311,24 +177,6 @@ static void add_token(struct generate_job *g, struct text *text, uint32_t token)
         stop_match_flush(&text->match, &text->bytes);
 }
 
-static void write_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
-                        uint32_t token)
-{
-    struct text *text = &g->texts[sequence->index];
-    struct buf *out = &g->job.out;
-
-    event_begin(g, sequence->index);
-    put_text(out, text);
-    buf_clear(&text->bytes);
-    buf_puts(out, ",\"token\":");
-    buf_u64(out, token);
-    if (g->what.logprobs >= 0) {
-        buf_putc(out, ',');
-        put_logprob(g, out, logits, token);
-    }
-    event_end(g);
-}
-
 /* Draws the next token of a text and fills in the step that feeds it; false where the job has
  * failed. */
 static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
@@ -337,7 +185,7 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
     struct text *text = &g->texts[sequence->index];
     uint32_t token;
 
-    echo(g, sequence->index);
+    generate_echo(g, sequence->index);
     if (rnn_sample(text->sampler, logits, rng, &token) < 0) {
         job_fail(&g->job, REPLY_NOT_POSSIBLE, "logit_bias", "logit_bias: every token is banned");
         return false;
@@ -351,9 +199,9 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
     g->job.partial = true;
     measure(g, text);
     add_token(g, text, token);
-    note_logprob(g, sequence, logits, token);
+    generate_note_logprob(g, sequence, logits, token);
     if (g->job.stream)
-        write_event(g, sequence, logits, token);
+        generate_event(g, sequence, logits, token);
     job_feed_token(sequence, leader_of(g, sequence), token);
     sequence->step.want_logits = text->end == TEXT_RUNNING;
     return true;
@@ -415,7 +263,7 @@ static void note_prompt_token(struct generate_job *g, struct job_sequence *leade
                               const float *logits)
 {
     for (size_t j = 0; scores_prompt(g) && j < g->what.n; j++)
-        note_logprob(g, leader + j, logits, leader->input.tokens[leader->n_fed]);
+        generate_note_logprob(g, leader + j, logits, leader->input.tokens[leader->n_fed]);
 }
 
 /* The next row of the prompt; false where all of it has been fed. */
@@ -431,7 +279,7 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
 static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
 {
     g->texts[sequence->index].end = TEXT_LENGTH;
-    echo(g, sequence->index);
+    generate_echo(g, sequence->index);
     return SEQUENCE_DONE;
 }
 
@@ -446,7 +294,7 @@ static enum sequence_next read_state(struct job_sequence *leader)
 
 static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 {
-    struct generate_job *g = of(job);
+    struct generate_job *g = generate_of(job);
 
     if (!leads(g, sequence))
         return SEQUENCE_PAUSED;
@@ -470,7 +318,7 @@ static enum sequence_next close_all(struct generate_job *g, struct job_sequence 
 static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden)
 {
-    struct generate_job *g = of(job);
+    struct generate_job *g = generate_of(job);
     struct text *text = &g->texts[sequence->index];
 
     (void)hidden;
@@ -489,139 +337,9 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
                                                                  : SEQUENCE_DONE;
 }
 
-/* ---- The answer ---- */
-
-static const char *end_name(enum text_end end)
-{
-    return end == TEXT_STOP ? "stop" : end == TEXT_LENGTH ? "length" : "deadline";
-}
-
-/* The prompt's ids stand before the drawn ones where it is echoed. */
-static void put_tokens(const struct generate_job *g, struct buf *out, size_t index)
-{
-    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
-    const struct text *text = &g->texts[index];
-    size_t n_echo = g->what.echo ? input->n : 0;
-
-    buf_puts(out, "\"tokens\":[");
-    for (size_t i = 0; i < n_echo + text->n_tokens; i++) {
-        if (i > 0)
-            buf_putc(out, ',');
-        buf_u64(out, i < n_echo ? input->tokens[i] : text->tokens[i - n_echo]);
-    }
-    buf_putc(out, ']');
-}
-
-static void put_choice(struct generate_job *g, struct buf *out, size_t index)
-{
-    const struct text *text = &g->texts[index];
-
-    buf_puts(out, "{\"index\":");
-    buf_u64(out, index % g->what.n);
-    if (!g->job.stream) {
-        buf_puts(out, ",\"text\":");
-        put_text(out, text);
-    }
-    buf_putc(out, ',');
-    put_tokens(g, out, index);
-    buf_puts(out, ",\"finish_reason\":\"");
-    buf_puts(out, end_name(text->end));
-    buf_putc(out, '"');
-    if (text->match.found >= 0) {
-        buf_puts(out, ",\"stop\":");
-        answer_text(out, g->stops.strings[text->match.found].text);
-    }
-    if (g->what.logprobs >= 0) {
-        buf_puts(out, ",\"logprobs\":[");
-        buf_put(out, g->job.sequences[index].out.data, g->job.sequences[index].out.len);
-        buf_putc(out, ']');
-    }
-    buf_putc(out, '}');
-}
-
-static void put_choices(struct generate_job *g, struct buf *out, size_t input)
-{
-    buf_puts(out, "\"choices\":[");
-    for (size_t j = 0; j < g->what.n; j++) {
-        if (j > 0)
-            buf_putc(out, ',');
-        put_choice(g, out, input * g->what.n + j);
-    }
-    buf_putc(out, ']');
-}
-
-static void put_result(struct generate_job *g, struct buf *out, size_t input)
-{
-    uint64_t drawn = 0;
-
-    for (size_t j = 0; j < g->what.n; j++)
-        drawn += g->texts[input * g->what.n + j].n_tokens;
-    buf_puts(out, input ? ",{" : "{");
-    put_choices(g, out, input);
-    buf_puts(out, ",\"usage\":{\"input_steps\":");
-    buf_u64(out, g->what.common.inputs.items[input].n);
-    buf_puts(out, ",\"output_steps\":");
-    buf_u64(out, drawn);
-    buf_puts(out, "}}");
-}
-
-/* The deadline has passed: what was held back is part of the text now. */
-static void end_texts(struct generate_job *g)
-{
-    for (size_t i = 0; i < g->job.n_sequences; i++) {
-        struct text *text = &g->texts[i];
-
-        if (text->end != TEXT_RUNNING)
-            continue;
-        text->end = TEXT_DEADLINE;
-        stop_match_flush(&text->match, &text->bytes);
-        if (g->job.stream && text->bytes.len > 0)
-            bare_event(g, i);
-    }
-}
-
-static bool any_failed(const struct generate_job *g)
-{
-    for (size_t i = 0; i < g->job.n_sequences; i++) {
-        if (g->texts[i].bytes.failed || g->job.sequences[i].out.failed)
-            return true;
-    }
-    return false;
-}
-
-static void finish(struct job *job, enum job_end end)
-{
-    struct generate_job *g = of(job);
-    struct buf *out = &job->out;
-
-    (void)end;
-    end_texts(g);
-    if (any_failed(g)) {
-        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
-        return;
-    }
-    if (job->stream)
-        sse_begin(out, "done");
-    answer_open(out, job);
-    buf_putc(out, ',');
-    if (g->what.common.inputs.batch) {
-        buf_puts(out, "\"results\":[");
-        for (size_t i = 0; i < g->what.common.inputs.n; i++)
-            put_result(g, out, i);
-        buf_putc(out, ']');
-    } else {
-        put_choices(g, out, 0);
-    }
-    buf_puts(out, ",\"seed\":");
-    buf_u64(out, job->seed);
-    answer_close(out, job, g->input_steps, (int64_t)g->output_steps);
-    if (job->stream)
-        sse_end(out);
-}
-
 static void free_job(struct job *job)
 {
-    struct generate_job *g = of(job);
+    struct generate_job *g = generate_of(job);
 
     for (size_t i = 0; g->texts && i < g->what.common.inputs.n * g->what.n; i++) {
         rnn_sampler_free(g->texts[i].sampler);
@@ -636,12 +354,15 @@ static void free_job(struct job *job)
     free(g);
 }
 
-static const struct job_ops ops = {
-    .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
+static const struct job_ops ops = {.prepare = prepare,
+                                   .first = first,
+                                   .stepped = stepped,
+                                   .finish = generate_finish,
+                                   .free = free_job};
 
 void task_generate(struct request *request, struct generate_request *what)
 {
-    struct generate_job *g = of(api_job(request, sizeof *g, &ops, &what->common));
+    struct generate_job *g = generate_of(api_job(request, sizeof *g, &ops, &what->common));
 
     if (!g)
         return;

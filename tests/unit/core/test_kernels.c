@@ -1,5 +1,6 @@
 /* The arithmetic of the kernels: accuracy against libm in double, special values, the same bits on
- * every instruction set, products against plain loops through the packer. */
+ * every instruction set, activations and arrays against their formulas, products against plain loops
+ * through the packer. */
 #include <check.h>
 #include <float.h>
 #include <math.h>
@@ -17,6 +18,14 @@ static const enum rnn_isa isas[] = {RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512
 static const struct rnn_kernels *kernels_at(int i)
 {
     return rnn_kernels_select(isas[i], NULL) < 0 ? NULL : rnn_kernels_current();
+}
+
+enum { ARRAY = 2001 };
+
+static void random_array(float *x, size_t n, float scale, uint64_t seed)
+{
+    for (size_t i = 0; i < n; i++)
+        x[i] = scale * fake_random(&seed);
 }
 
 /* ---- Accuracy ---- */
@@ -119,15 +128,135 @@ START_TEST(ends_of_the_range)
 }
 END_TEST
 
-/* ---- The same bits ---- */
+/* ---- Activations ---- */
 
-enum { ARRAY = 2001 };
-
-static void random_array(float *x, size_t n, float scale, uint64_t seed)
+static double within(double x, double low, double high)
 {
-    for (size_t i = 0; i < n; i++)
-        x[i] = scale * fake_random(&seed);
+    return fmin(fmax(x, low), high);
 }
+
+static double true_activation(const struct rnn_activation *f, double x)
+{
+    double a = (double)f->alpha, b = (double)f->beta;
+
+    switch (f->kind) {
+    case RNN_TANH:
+        return tanh(x);
+    case RNN_RELU:
+        return fmax(x, 0);
+    case RNN_SIGMOID:
+        return true_sigmoid(x);
+    case RNN_LINEAR:
+        return a * x + b;
+    case RNN_HARD_SIGMOID:
+        return within(a * x + b, 0, 1);
+    case RNN_LEAKY_RELU:
+        return x < 0 ? a * x : x;
+    case RNN_THRESHOLDED_RELU:
+        return x > a ? x : 0;
+    case RNN_SCALED_TANH:
+        return a * tanh(b * x);
+    case RNN_ELU:
+        return x < 0 ? a * expm1(x) : x;
+    case RNN_SOFTSIGN:
+        return x / (1 + fabs(x));
+    }
+    return NAN;
+}
+
+static const struct rnn_activation activations[] = {
+    {RNN_TANH, 1, 1},
+    {RNN_RELU, 0, 0},
+    {RNN_SIGMOID, 1, 0},
+    {RNN_LINEAR, 1, 0},
+    {RNN_LINEAR, -2.5f, 0.75f},
+    {RNN_HARD_SIGMOID, 0.2f, 0.5f},
+    {RNN_HARD_SIGMOID, 1.0f / 6.0f, 0.5f},
+    {RNN_LEAKY_RELU, 0.01f, 0},
+    {RNN_LEAKY_RELU, 3.0f, 0},
+    {RNN_THRESHOLDED_RELU, 1.0f, 0},
+    {RNN_THRESHOLDED_RELU, -0.5f, 0},
+    {RNN_SCALED_TANH, 1.7159f, 0.6667f},
+    {RNN_ELU, 1.0f, 0},
+    {RNN_ELU, 0.3f, 0},
+    {RNN_SOFTSIGN, 0, 0},
+};
+enum { N_ACTIVATIONS = sizeof activations / sizeof *activations };
+
+START_TEST(every_activation_is_its_formula)
+{
+    const struct rnn_activation *f = &activations[_i];
+    float *x = malloc(POINTS * sizeof *x), *y = malloc(POINTS * sizeof *y);
+
+    for (int i = 0; i < 3; i++) {
+        const struct rnn_kernels *k = kernels_at(i);
+        double most = -1.0;
+
+        if (!k)
+            continue;
+        points(x, 20.0f);
+        k->activate(f, x, y, POINTS);
+        for (int j = 0; j < POINTS; j++) {
+            double want = true_activation(f, (double)x[j]);
+            double scale = fmax(fabs(want), fabs((double)f->beta)); /* linear pieces may cancel */
+
+            most = fmax(most, fabs((double)y[j] - want) - 4e-7 * scale);
+        }
+        ck_assert_double_le(most, 0.0);
+    }
+    free(x);
+    free(y);
+}
+END_TEST
+
+START_TEST(activations_are_finite_whatever_comes_in)
+{
+    static const float shapes[] = {0.0f, -1.0f, FLT_MAX, -FLT_MAX, 1e-30f};
+    const float x[] = {0.0f,     -0.0f,     1e30f, -1e30f, FLT_MAX, -FLT_MAX,
+                       INFINITY, -INFINITY, NAN,   -NAN,   FLT_MIN};
+    enum { N = sizeof x / sizeof *x };
+    float y[N], want[N];
+
+    for (int kind = RNN_TANH; kind <= RNN_SOFTSIGN; kind++)
+        for (int shape = 0; shape < 25; shape++)
+            for (int i = 0; i < 3; i++) {
+                const struct rnn_kernels *k = kernels_at(i);
+                struct rnn_activation f = {(enum rnn_activation_kind)kind, shapes[shape / 5],
+                                           shapes[shape % 5]};
+
+                if (!k)
+                    continue;
+                k->activate(&f, x, i == 0 ? want : y, N);
+                for (int j = 0; j < N; j++)
+                    ck_assert_msg(isfinite(i == 0 ? want[j] : y[j]), "kind %d of %g", kind,
+                                  (double)x[j]);
+                if (i > 0)
+                    ck_assert_mem_eq(y, want, sizeof y);
+            }
+}
+END_TEST
+
+START_TEST(activate_gives_the_bits_of_the_plain_three)
+{
+    static float x[ARRAY], want[ARRAY], got[ARRAY];
+    const struct rnn_kernels *k = kernels_at(_i);
+
+    if (!k)
+        return;
+    random_array(x, ARRAY, 30.0f, 5);
+    k->tanh(x, want, ARRAY);
+    k->activate(&activations[0], x, got, ARRAY);
+    ck_assert_mem_eq(got, want, sizeof got);
+    k->relu(x, want, ARRAY);
+    k->activate(&activations[1], x, got, ARRAY);
+    ck_assert_mem_eq(got, want, sizeof got);
+    k->sigmoid(x, want, ARRAY);
+    k->activate(&activations[2], x, got, ARRAY);
+    ck_assert_mem_eq(got, want, sizeof got);
+}
+END_TEST
+
+/* ---- The same bits ---- */
 
 typedef void array_fn(const float *in, float *out, size_t n);
 
@@ -182,6 +311,170 @@ START_TEST(reductions_give_the_same_bits)
         }
         for (size_t j = 0; j < n; j++)
             ck_assert_float_le(x[j], max);
+    }
+}
+END_TEST
+
+/* ---- Arrays of two and three ---- */
+
+enum { N_JOINS = 7 };
+
+static void join(const struct rnn_kernels *k, int which, float *const x[3], float *out, size_t n)
+{
+    switch (which) {
+    case 0:
+        k->add(x[0], x[1], out, n);
+        break;
+    case 1:
+        k->multiply(x[0], x[1], out, n);
+        break;
+    case 2:
+        k->larger(x[0], x[1], out, n);
+        break;
+    case 3:
+        k->affine(x[0], x[1], x[2], out, n);
+        break;
+    case 4:
+        k->standardize(x[0], x[1], x[2], out, n);
+        break;
+    case 5:
+        memmove(out, x[1], n * sizeof *out);
+        k->add_scaled(0.37f, x[0], out, n);
+        break;
+    default:
+        k->clamp(x[0], 1.5f, out, n);
+    }
+}
+
+static float joined(int which, float a, float b, float c)
+{
+    switch (which) {
+    case 0:
+        return a + b;
+    case 1:
+        return a * b;
+    case 2:
+        return a > b ? a : b;
+    case 3:
+        return fmaf(a, b, c);
+    case 4:
+        return (a - b) / c;
+    case 5:
+        return fmaf(a, 0.37f, b);
+    default:
+        return fminf(fmaxf(a, -1.5f), 1.5f);
+    }
+}
+
+START_TEST(arrays_are_joined_element_by_element)
+{
+    static float x[3][ARRAY], got[ARRAY + 1];
+    float *const in[] = {x[0], x[1], x[2]};
+
+    for (int j = 0; j < 3; j++)
+        random_array(x[j], ARRAY, 3.0f, (uint64_t)j + 70);
+    for (size_t n = 0; n < 70; n++)
+        for (int i = 0; i < 3; i++) {
+            const struct rnn_kernels *k = kernels_at(i);
+
+            if (!k)
+                continue;
+            got[n] = 42.0f;
+            join(k, _i, in, got, n);
+            ck_assert_float_eq(got[n], 42.0f);
+            for (size_t j = 0; j < n; j++)
+                ck_assert_float_eq(got[j], joined(_i, x[0][j], x[1][j], x[2][j]));
+        }
+}
+END_TEST
+
+START_TEST(joins_saturate)
+{
+    static const float ends[] = {FLT_MAX, -FLT_MAX, 0.0f, 1.0f};
+    float x[3][64], got[64];
+    float *const in[] = {x[0], x[1], x[2]};
+
+    for (int j = 0; j < 64; j++) {
+        x[0][j] = ends[j % 4];
+        x[1][j] = ends[j / 4 % 4];
+        x[2][j] = ends[j / 16];
+    }
+    for (int i = 0; i < 3; i++) {
+        const struct rnn_kernels *k = kernels_at(i);
+
+        if (!k)
+            continue;
+        join(k, _i, in, got, 64);
+        for (int j = 0; j < 64; j++)
+            ck_assert(isfinite(got[j]));
+        ck_assert(isfinite(k->dot(x[0], x[1], 64)));
+        for (int j = 0; j < 64; j++)
+            x[1][j] = FLT_MAX;
+        ck_assert_float_eq(k->dot(x[1], x[1], 64), FLT_MAX);
+        k->layer_norm(x[1], x[1], x[1], 0.0f, got, 64);
+        ck_assert_float_eq(got[5], FLT_MAX);
+        k->layer_norm(x[0], x[1], x[1], 0.0f, got, 64);
+        for (int j = 0; j < 64; j++)
+            ck_assert(isfinite(got[j]));
+    }
+}
+END_TEST
+
+START_TEST(dot_is_sixteen_chains_folded)
+{
+    static float x[2][ARRAY];
+
+    random_array(x[0], ARRAY, 1.0f, 4);
+    random_array(x[1], ARRAY, 1.0f, 5);
+    for (size_t n = 0; n < ARRAY; n = n * 5 / 4 + 1) {
+        float lanes[RNN_LANES] = {0};
+
+        for (size_t j = 0; j < n; j++)
+            lanes[j % RNN_LANES] = fmaf(x[0][j], x[1][j], lanes[j % RNN_LANES]);
+        for (size_t half = RNN_LANES / 2; half > 0; half /= 2)
+            for (size_t l = 0; l < half; l++)
+                lanes[l] += lanes[l + half];
+        for (int i = 0; i < 3; i++) {
+            const struct rnn_kernels *k = kernels_at(i);
+
+            if (k)
+                ck_assert_float_eq(k->dot(x[0], x[1], n), lanes[0]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(layer_norm_is_its_formula)
+{
+    static float x[3][ARRAY], want[ARRAY], got[ARRAY];
+    const float offset = _i == 0 ? 0.0f : 1000.0f;
+
+    for (int j = 0; j < 3; j++)
+        random_array(x[j], ARRAY, 2.0f, (uint64_t)j + 90);
+    for (size_t j = 0; j < ARRAY; j++)
+        x[0][j] += offset;
+    for (size_t n = 1; n < ARRAY; n = n * 5 / 4 + 1) {
+        double mean = 0.0, variance = 0.0;
+
+        for (size_t j = 0; j < n; j++)
+            mean += (double)x[0][j] / (double)n;
+        for (size_t j = 0; j < n; j++)
+            variance += ((double)x[0][j] - mean) * ((double)x[0][j] - mean) / (double)n;
+        for (int i = 0; i < 3; i++) {
+            const struct rnn_kernels *k = kernels_at(i);
+            float *out = i == 0 ? want : got;
+
+            if (!k)
+                continue;
+            k->layer_norm(x[0], x[1], x[2], 1e-5f, out, n);
+            ck_assert_mem_eq(out, want, n * sizeof *out);
+            for (size_t j = 0; j < n; j++)
+                ck_assert_double_eq_tol((double)out[j],
+                                        ((double)x[0][j] - mean) / sqrt(variance + 1e-5) *
+                                                (double)x[1][j] +
+                                            (double)x[2][j],
+                                        1e-6);
+        }
     }
 }
 END_TEST
@@ -264,6 +557,13 @@ int main(void)
     tcase_add_loop_test(all, sigmoid_tanh_and_exp_are_within_a_few_ulp, 0, 3);
     tcase_add_test(all, log_is_as_good_as_double_gets);
     tcase_add_loop_test(all, ends_of_the_range, 0, 3);
+    tcase_add_loop_test(all, every_activation_is_its_formula, 0, N_ACTIVATIONS);
+    tcase_add_test(all, activations_are_finite_whatever_comes_in);
+    tcase_add_loop_test(all, activate_gives_the_bits_of_the_plain_three, 0, 3);
+    tcase_add_loop_test(all, arrays_are_joined_element_by_element, 0, N_JOINS);
+    tcase_add_loop_test(all, joins_saturate, 0, N_JOINS);
+    tcase_add_test(all, dot_is_sixteen_chains_folded);
+    tcase_add_loop_test(all, layer_norm_is_its_formula, 0, 2);
     tcase_add_loop_test(all, arrays_of_any_length_give_the_same_bits, 0, 2);
     tcase_add_loop_test(all, reductions_give_the_same_bits, 0, 3);
     tcase_add_loop_test(all, a_packed_product_is_one_chain_over_the_inputs, 0, 10);

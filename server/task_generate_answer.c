@@ -1,0 +1,259 @@
+/* Generate, what goes out: the events of a stream, the logprobs of a token, the answer.
+ *
+ * Every text has gone through the stop matcher, but for an echo of the prompt, which stands in
+ * front.  A stream's event carries all the text that the matcher has let out since the last one;
+ * text that no token brought goes in an event whose token is null.  On the work shard. */
+#include "server/task_generate_inner.h"
+
+#include "server/answer.h"
+#include "server/sse.h"
+
+/* ---- While it is drawn ---- */
+
+/* ---- Writing ---- */
+
+/* Where an event of text `index` begins: {"index":…[,"input":…] */
+static void event_begin(struct generate_job *g, size_t index)
+{
+    struct buf *out = &g->job.out;
+
+    sse_begin(out, "token");
+    buf_puts(out, "{\"index\":");
+    buf_u64(out, index % g->what.n);
+    if (g->what.common.inputs.batch) {
+        buf_puts(out, ",\"input\":");
+        buf_u64(out, index / g->what.n);
+    }
+    buf_puts(out, ",\"text\":");
+}
+
+static void event_end(struct generate_job *g)
+{
+    buf_putc(&g->job.out, '}');
+    sse_end(&g->job.out);
+}
+
+static void put_text(struct buf *out, const struct text *text)
+{
+    buf_json_string(out, text->bytes.data ? text->bytes.data : "", text->bytes.len);
+}
+
+/* An event with text that no token brought: an echo, or what was held back at the end. */
+static void bare_event(struct generate_job *g, size_t index)
+{
+    event_begin(g, index);
+    put_text(&g->job.out, &g->texts[index]);
+    buf_puts(&g->job.out, ",\"token\":null");
+    event_end(g);
+    buf_clear(&g->texts[index].bytes);
+}
+
+/* "logprob":…[,"top":[…]] of one token; logits NULL: it was not predicted. */
+static void put_logprob(struct generate_job *g, struct buf *out, const float *logits,
+                        uint32_t token)
+{
+    size_t n = g->info->output_size, n_top;
+    double sum;
+
+    if (!logits) {
+        buf_puts(out, "\"logprob\":null,\"top\":[]");
+        return;
+    }
+    sum = rnn_log_sum_exp(logits, n);
+    buf_puts(out, "\"logprob\":");
+    buf_f32(out, (float)((double)logits[token] - sum));
+    buf_puts(out, ",\"top\":[");
+    n_top = rnn_top(logits, n, (size_t)g->what.logprobs, g->top);
+    for (size_t i = 0; i < n_top; i++) {
+        buf_puts(out, i ? ",{" : "{");
+        answer_token(out, g->job.model, g->top[i]);
+        buf_puts(out, ",\"logprob\":");
+        buf_f32(out, (float)((double)logits[g->top[i]] - sum));
+        buf_putc(out, '}');
+    }
+    buf_putc(out, ']');
+}
+
+void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence,
+                           const float *logits, uint32_t token)
+{
+    struct buf *out = &sequence->out;
+
+    if (g->what.logprobs < 0)
+        return;
+    buf_puts(out, out->len ? ",{" : "{");
+    answer_token(out, g->job.model, token);
+    buf_putc(out, ',');
+    put_logprob(g, out, logits, token);
+    buf_putc(out, '}');
+}
+
+/* The prompt's own text goes in front, past the stop matcher. */
+void generate_echo(struct generate_job *g, size_t index)
+{
+    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
+    struct text *text = &g->texts[index];
+    struct rnn_decoder decoder = {0};
+
+    if (text->echoed || !g->what.echo)
+        return;
+    text->echoed = true;
+    for (size_t i = 0; g->info->tokenizer && i < input->n; i++) {
+        const char *piece = "";
+        size_t len = rnn_decode(g->job.model, &decoder, input->tokens[i], &piece);
+
+        buf_put(&text->bytes, piece, len);
+    }
+    if (g->job.stream && input->n > 0)
+        bare_event(g, index);
+}
+
+void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                    uint32_t token)
+{
+    struct text *text = &g->texts[sequence->index];
+    struct buf *out = &g->job.out;
+
+    event_begin(g, sequence->index);
+    put_text(out, text);
+    buf_clear(&text->bytes);
+    buf_puts(out, ",\"token\":");
+    buf_u64(out, token);
+    if (g->what.logprobs >= 0) {
+        buf_putc(out, ',');
+        put_logprob(g, out, logits, token);
+    }
+    event_end(g);
+}
+
+/* ---- The end ---- */
+
+/* ---- The answer ---- */
+
+static const char *end_name(enum text_end end)
+{
+    return end == TEXT_STOP ? "stop" : end == TEXT_LENGTH ? "length" : "deadline";
+}
+
+/* The prompt's ids stand before the drawn ones where it is echoed. */
+static void put_tokens(const struct generate_job *g, struct buf *out, size_t index)
+{
+    const struct input *input = &g->what.common.inputs.items[index / g->what.n];
+    const struct text *text = &g->texts[index];
+    size_t n_echo = g->what.echo ? input->n : 0;
+
+    buf_puts(out, "\"tokens\":[");
+    for (size_t i = 0; i < n_echo + text->n_tokens; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        buf_u64(out, i < n_echo ? input->tokens[i] : text->tokens[i - n_echo]);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_choice(struct generate_job *g, struct buf *out, size_t index)
+{
+    const struct text *text = &g->texts[index];
+
+    buf_puts(out, "{\"index\":");
+    buf_u64(out, index % g->what.n);
+    if (!g->job.stream) {
+        buf_puts(out, ",\"text\":");
+        put_text(out, text);
+    }
+    buf_putc(out, ',');
+    put_tokens(g, out, index);
+    buf_puts(out, ",\"finish_reason\":\"");
+    buf_puts(out, end_name(text->end));
+    buf_putc(out, '"');
+    if (text->match.found >= 0) {
+        buf_puts(out, ",\"stop\":");
+        answer_text(out, g->stops.strings[text->match.found].text);
+    }
+    if (g->what.logprobs >= 0) {
+        buf_puts(out, ",\"logprobs\":[");
+        buf_put(out, g->job.sequences[index].out.data, g->job.sequences[index].out.len);
+        buf_putc(out, ']');
+    }
+    buf_putc(out, '}');
+}
+
+static void put_choices(struct generate_job *g, struct buf *out, size_t input)
+{
+    buf_puts(out, "\"choices\":[");
+    for (size_t j = 0; j < g->what.n; j++) {
+        if (j > 0)
+            buf_putc(out, ',');
+        put_choice(g, out, input * g->what.n + j);
+    }
+    buf_putc(out, ']');
+}
+
+static void put_result(struct generate_job *g, struct buf *out, size_t input)
+{
+    uint64_t drawn = 0;
+
+    for (size_t j = 0; j < g->what.n; j++)
+        drawn += g->texts[input * g->what.n + j].n_tokens;
+    buf_puts(out, input ? ",{" : "{");
+    put_choices(g, out, input);
+    buf_puts(out, ",\"usage\":{\"input_steps\":");
+    buf_u64(out, g->what.common.inputs.items[input].n);
+    buf_puts(out, ",\"output_steps\":");
+    buf_u64(out, drawn);
+    buf_puts(out, "}}");
+}
+
+/* The deadline has passed: what was held back is part of the text now. */
+static void end_texts(struct generate_job *g)
+{
+    for (size_t i = 0; i < g->job.n_sequences; i++) {
+        struct text *text = &g->texts[i];
+
+        if (text->end != TEXT_RUNNING)
+            continue;
+        text->end = TEXT_DEADLINE;
+        stop_match_flush(&text->match, &text->bytes);
+        if (g->job.stream && text->bytes.len > 0)
+            bare_event(g, i);
+    }
+}
+
+static bool any_failed(const struct generate_job *g)
+{
+    for (size_t i = 0; i < g->job.n_sequences; i++) {
+        if (g->texts[i].bytes.failed || g->job.sequences[i].out.failed)
+            return true;
+    }
+    return false;
+}
+
+void generate_finish(struct job *job, enum job_end end)
+{
+    struct generate_job *g = generate_of(job);
+    struct buf *out = &job->out;
+
+    (void)end;
+    end_texts(g);
+    if (any_failed(g)) {
+        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
+        return;
+    }
+    if (job->stream)
+        sse_begin(out, "done");
+    answer_open(out, job);
+    buf_putc(out, ',');
+    if (g->what.common.inputs.batch) {
+        buf_puts(out, "\"results\":[");
+        for (size_t i = 0; i < g->what.common.inputs.n; i++)
+            put_result(g, out, i);
+        buf_putc(out, ']');
+    } else {
+        put_choices(g, out, 0);
+    }
+    buf_puts(out, ",\"seed\":");
+    buf_u64(out, job->seed);
+    answer_close(out, job, g->input_steps, (int64_t)g->output_steps);
+    if (job->stream)
+        sse_end(out);
+}

@@ -1,0 +1,63 @@
+/* What the two files of generate share, and nobody else.
+ *
+ *   task_generate.c         preparing, drawing, stepping
+ *   task_generate_answer.c  what goes out: events of a stream, logprobs, the answer
+ *
+ * On the work shard. */
+#ifndef SERVER_TASK_GENERATE_INNER_H
+#define SERVER_TASK_GENERATE_INNER_H
+
+#include "base/stop.h"
+#include "server/api.h"
+
+enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
+
+/* One text being written.  Its logprobs, as JSON, stand in its sequence's `out`, where the limit on
+ * answers counts them. */
+struct text {
+    struct rnn_sampler *sampler;
+    struct rnn_decoder decoder;
+    struct stop_match match;
+    struct buf bytes; /* unstreamed: the text; streamed: what the next event carries */
+    uint32_t *tokens; /* [n_tokens] of [cap], drawn */
+    size_t n_tokens, cap;
+    uint64_t last_ns; /* when the last token was drawn */
+    enum text_end end;
+    bool closing; /* the step under way is the last token's own */
+    bool echoed;
+};
+
+struct generate_job {
+    struct job job;
+    struct generate_request what;
+    const struct rnn_model_info *info;
+    struct stop_set stops;
+    struct text *texts; /* [n_sequences] */
+    uint32_t *top;      /* [logprobs + 1] */
+    uint64_t input_steps, output_steps;
+};
+
+static inline struct generate_job *generate_of(struct job *job)
+{
+    return (struct generate_job *)job; /* its first member */
+}
+
+/* ---- task_generate_answer.c ---- */
+
+/* The prompt's own text, once, in front of text `index` where that was asked for. */
+void generate_echo(struct generate_job *g, size_t index);
+
+/* Adds an entry to the sequence's logprobs, where they were asked for; logits NULL: the token was
+ * not predicted. */
+void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence,
+                           const float *logits, uint32_t token);
+
+/* Writes the event of a drawn token, with all the text that the matcher has let out. */
+void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                    uint32_t token);
+
+/* Ends the texts that the deadline has cut short and writes the answer, or a stream's last
+ * event. */
+void generate_finish(struct job *job, enum job_end end);
+
+#endif
