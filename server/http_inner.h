@@ -1,5 +1,6 @@
-/* What the HTTP room shares inside: connections (http.c) and the requests on them
- * (http_request.c).  Nobody else includes this.  All of it belongs to one shard's thread. */
+/* What the HTTP room shares inside: connections (http.c), the requests on them
+ * (http_request.c), and what handlers say to those (http_reply.c).  Nobody else includes this.  All
+ * of it belongs to one shard's thread. */
 #ifndef SERVER_HTTP_INNER_H
 #define SERVER_HTTP_INNER_H
 
@@ -129,6 +130,20 @@ void http_on_completed(void *http, struct MHD_Connection *mhd, void **context,
 void exchange_gone(struct exchange *exchange);
 /* Answers a request whose body is late, past libmicrohttpd, and shuts the connection. */
 void exchange_refuse_raw(struct exchange *exchange, enum reply_error error, const char *message);
+
+/* ---- http_request.c, called by http_reply.c ---- */
+static inline struct exchange *exchange_of(struct request *request)
+{
+    return (struct exchange *)(void *)request; /* its first member */
+}
+void exchange_unref(struct exchange *exchange);
+/* The handler has said its last word, or heard that nobody listens; it may be told so twice. */
+void exchange_handler_ends(struct exchange *exchange);
+/* Exactly one resume for each suspend: wake does nothing unless it is suspended. */
+void exchange_suspend(struct exchange *exchange);
+void exchange_wake(struct exchange *exchange);
+/* Tells the handler what tell_gone and tell_drained say, at the end of the turn. */
+void exchange_notice(struct exchange *exchange);
 
 /* ---- http.c, called by http_request.c ---- */
 /* Sends a whole error answer on a connection that is not in an answer; the caller ends it.  Returns

@@ -5,7 +5,6 @@
  * shard's thread. */
 #include "server/session_inner.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/metrics.h"

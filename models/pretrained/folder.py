@@ -209,19 +209,23 @@ def write_json(path, value):
         f.write(json_text(value) + "\n")
 
 
-def write_safetensors(path, tensors, metadata):
+SAFETENSORS = {"F32": "<f4", "F16": "<f2"}  # the types that the shipped models store
+
+
+def write_safetensors(path, tensors, metadata, dtype="F32"):
     """8 bytes of header length, a JSON header padded with spaces to a multiple of 8, then the tensors without gaps,
-    little-endian and row-major.  tensors: name -> float32 array."""
+    little-endian and row-major.  tensors: name -> array; all are stored as `dtype`, a key of SAFETENSORS."""
+    tensors = {name: np.ascontiguousarray(array, dtype=SAFETENSORS[dtype]) for name, array in tensors.items()}
     header, at = {"__metadata__": metadata}, 0
     for name, array in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     with open(path, "wb") as f:
         f.write(struct.pack("<Q", len(text)) + text)
         for array in tensors.values():
-            f.write(np.ascontiguousarray(array, dtype="<f4").tobytes())
+            f.write(array.tobytes())
 
 
 def read_safetensors(path):
@@ -231,8 +235,8 @@ def read_safetensors(path):
     start = 8 + struct.unpack("<Q", blob[:8])[0]
     header = json.loads(blob[8:start])
     header.pop("__metadata__", None)
-    return {name: np.frombuffer(blob[start:][slice(*entry["data_offsets"])], "<f4").reshape(entry["shape"])
-            for name, entry in header.items()}
+    return {name: np.frombuffer(blob[start:][slice(*entry["data_offsets"])], SAFETENSORS[entry["dtype"]])
+            .reshape(entry["shape"]).astype("f4") for name, entry in header.items()}
 
 
 def load_weights(net, path):

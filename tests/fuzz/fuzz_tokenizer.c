@@ -1,6 +1,8 @@
 /* A vocabulary and a text: bytes up to the first NUL are vocab.json, a byte says where the text is
- * cut, the rest is the text.  Every cut gives the same ids or the same error; entries are found by
- * their text; what is decoded is valid UTF-8, and equals the text where no character was unknown.
+ * cut, the rest is the text, for both sides where there are two.  Every cut gives the same ids or
+ * the same error; entries are found by their text; what is decoded is valid UTF-8, and where
+ * nothing was unknown it is read as the same ids again, and, character by character without
+ * lower-casing, it is the text itself.
  */
 #include "base/buf.h"
 #include "core/tokenizer.h"
@@ -39,7 +41,7 @@ static struct result encode(const struct rnn_tokenizer *tokenizer, const char *t
     return result;
 }
 
-/* The text of all ids; whether every character of the text had a token of its own. */
+/* The text of all ids; whether everything in the text had a token of its own. */
 static bool decode(const struct rnn_tokenizer *tokenizer, const struct result *result, int64_t unk,
                    struct buf *out)
 {
@@ -56,23 +58,49 @@ static bool decode(const struct rnn_tokenizer *tokenizer, const struct result *r
         buf_put(out, text, len);
         known = known && (int64_t)result->ids[i] != unk;
     }
+    HOLDS(decoder.n_tokens == result->n);
     return known;
 }
 
-static void check_text(const struct vocab *vocab, const char *text, size_t len, size_t cut)
+static bool same_ids(const struct result *a, const struct result *b)
 {
-    struct result whole = encode(vocab->tokenizer, text, len, 0);
-    struct result cut_up = encode(vocab->tokenizer, text, len, cut);
+    return a->n == b->n && memcmp(a->ids, b->ids, a->n * sizeof(uint32_t)) == 0;
+}
+
+/* What is written is read as the same ids. */
+static void check_again(const struct rnn_tokenizer *tokenizer, const struct result *whole,
+                        const struct buf *written)
+{
+    const char *text = written->len ? written->data : "";
+    struct result again = encode(tokenizer, text, written->len, written->len / 2);
+
+    HOLDS(again.rc == 0 && same_ids(whole, &again));
+    free(again.ids);
+}
+
+struct side {
+    const struct rnn_tokenizer *tokenizer;
+    int64_t unk;
+    bool as_it_stands; /* no lower-casing */
+};
+
+static void check_text(const struct side *side, const char *text, size_t len, size_t cut)
+{
+    bool chars = strcmp(side->tokenizer->ops->name, "char") == 0;
+    struct result whole = encode(side->tokenizer, text, len, 0);
+    struct result cut_up = encode(side->tokenizer, text, len, cut);
     struct buf buf = {0};
 
     HOLDS(whole.rc == cut_up.rc && whole.offset == cut_up.offset);
     HOLDS((whole.rc == RNN_EFORMAT) <= !utf8_valid(text, len, NULL));
     if (whole.rc == 0) {
-        HOLDS(whole.n == cut_up.n &&
-              memcmp(whole.ids, cut_up.ids, whole.n * sizeof(uint32_t)) == 0);
-        HOLDS(whole.n == utf8_length(text, len));
-        if (decode(vocab->tokenizer, &whole, vocab->specials.unk, &buf) && len > 0)
-            HOLDS(buf.len == len && memcmp(buf.data, text, len) == 0);
+        HOLDS(same_ids(&whole, &cut_up));
+        HOLDS(whole.n == utf8_length(text, len) || (!chars && whole.n < utf8_length(text, len)));
+        if (decode(side->tokenizer, &whole, side->unk, &buf)) {
+            check_again(side->tokenizer, &whole, &buf);
+            if (chars && side->as_it_stands && len > 0)
+                HOLDS(buf.len == len && memcmp(buf.data, text, len) == 0);
+        }
     }
     buf_free(&buf);
     free(whole.ids);
@@ -90,11 +118,21 @@ static void check_entries(const struct rnn_tokenizer *tokenizer)
     }
 }
 
+static void check_side(const struct side *side, const uint8_t *data, size_t size)
+{
+    if (!side->tokenizer)
+        return;
+    check_entries(side->tokenizer);
+    if (size > 0)
+        check_text(side, (const char *)data + 1, size - 1, data[0] % size);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const uint8_t *nul = size ? memchr(data, 0, size) : NULL;
     size_t vocab_len = nul ? (size_t)(nul - data) : size;
-    size_t text_at = vocab_len + 2;
+    size_t text_at = nul ? vocab_len + 1 : size;
+    bool as_it_stands = !memmem(data, vocab_len, "lowercase", strlen("lowercase"));
     struct vocab vocab;
     struct rnn_err err = {0};
     int rc = vocab_parse(&vocab, (const char *)data, vocab_len, &err);
@@ -103,13 +141,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_failure(rc, &err);
         return 0;
     }
-    if (vocab.tokenizer)
-        check_entries(vocab.tokenizer);
-    if (vocab.tokenizer && text_at <= size) {
-        size_t len = size - text_at;
-
-        check_text(&vocab, (const char *)data + text_at, len, data[text_at - 1] % (len + 1));
-    }
+    check_side(&(struct side){vocab.tokenizer, vocab.specials.unk, as_it_stands}, data + text_at,
+               size - text_at);
+    check_side(&(struct side){vocab.source, vocab.source_specials.unk, as_it_stands},
+               data + text_at, size - text_at);
     vocab_free(&vocab);
     return 0;
 }

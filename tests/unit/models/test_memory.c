@@ -9,6 +9,7 @@
 #include "models/format_folder.h"
 #include "models/inspect.h"
 #include "models/verify.h"
+#include "models/vocab.h"
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
@@ -108,6 +109,27 @@ static size_t walk(int (*call)(const char *, FILE *, struct rnn_err *))
     return n - 1;
 }
 
+/* The vocabulary alone, of words and of two sides. */
+static int read_vocab(const char *path, FILE *out, struct rnn_err *err)
+{
+    static const char text[] = "{\"kind\":\"char to word\",\"source\":[\"a\",\"\xC3\xA9\"],"
+                               "\"target\":[\"to\",\"be\"],\"target_split\":\"words\"}";
+    struct vocab vocab;
+    int rc = vocab_parse(&vocab, text, strlen(text), err);
+
+    (void)path;
+    (void)out;
+    if (rc == 0)
+        vocab_free(&vocab);
+    return rc;
+}
+
+START_TEST(a_vocabulary_is_read_or_says_no_memory)
+{
+    ck_assert_uint_gt(walk(read_vocab), 20);
+}
+END_TEST
+
 START_TEST(a_folder_opens_or_says_no_memory)
 {
     ck_assert_uint_gt(walk(open_and_close), 40);
@@ -128,7 +150,8 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = {a_folder_opens_or_says_no_memory, verify_passes_or_says_no_memory,
+    const TTest *tests[] = {a_vocabulary_is_read_or_says_no_memory,
+                            a_folder_opens_or_says_no_memory, verify_passes_or_says_no_memory,
                             inspect_passes_or_says_no_memory, NULL};
     struct cJSON_Hooks hooks = {.malloc_fn = __wrap_malloc, .free_fn = free};
 

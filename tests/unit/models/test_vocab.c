@@ -2,6 +2,7 @@
  * vocabulary that does not fit its model is refused. */
 #include "models/vocab.h"
 
+#include "core/format.h"
 #include "core/spec.h"
 #include "core/tokenizer.h"
 #include "folder.h"
@@ -35,6 +36,87 @@ START_TEST(parts_are_read)
 }
 END_TEST
 
+static size_t encode(const struct rnn_tokenizer *tokenizer, const char *text, uint32_t *ids)
+{
+    struct rnn_encoder encoder = {0};
+    size_t n = 0;
+
+    ck_assert_int_eq(
+        tokenizer->ops->encode(tokenizer, &encoder, text, strlen(text), true, ids, &n, NULL), 0);
+    return n;
+}
+
+START_TEST(rules_reach_the_tokenizer)
+{
+    struct vocab vocab;
+    uint32_t ids[16];
+
+    ck_assert_int_eq(parse("{\"kind\":\"word\",\"tokens\":[\"a\",\".\"],\"lowercase\":true,"
+                           "\"split\":\"words\"}",
+                           &vocab, NULL),
+                     0);
+    ck_assert_str_eq(vocab.tokenizer->ops->name, "word");
+    ck_assert_uint_eq(encode(vocab.tokenizer, "A.a", ids), 3);
+    vocab_free(&vocab);
+    ck_assert_int_eq(parse("{\"kind\":\"word\",\"tokens\":[\"A.a\",\".\"],\"lowercase\":false,"
+                           "\"split\":\"whitespace\"}",
+                           &vocab, NULL),
+                     0);
+    ck_assert_uint_eq(encode(vocab.tokenizer, "A.a", ids), 1);
+    vocab_free(&vocab);
+    ck_assert_int_eq(parse("{\"kind\":\"char\",\"tokens\":[\"a\",\"\xC3\xA9\"],\"lowercase\":true}",
+                           &vocab, NULL),
+                     0);
+    ck_assert_uint_eq(encode(vocab.tokenizer, "aA\xC3\x89", ids), 3);
+    ck_assert_uint_eq(ids[2], 1);
+    vocab_free(&vocab);
+    for (int i = 0; i < 2; i++) {
+        ck_assert_int_eq(parse(i ? "{\"kind\":\"symbol\",\"tokens\":[\"AE1\"]}"
+                                 : "{\"kind\":\"phoneme\",\"tokens\":[\"AE1\"]}",
+                               &vocab, NULL),
+                         0);
+        ck_assert_str_eq(vocab.tokenizer->ops->name, "symbol");
+        vocab_free(&vocab);
+    }
+}
+END_TEST
+
+#define LISTS "\"source\":[\"<u>\",\"</s>\",\"c\"],\"target\":[\"<s>\",\"</s>\",\"K\",\"T\"]"
+
+START_TEST(two_sides_are_read)
+{
+    struct vocab vocab;
+    uint32_t ids[16];
+
+    ck_assert_int_eq(parse("{\"kind\":\"char to phoneme\"," LISTS
+                           ",\"bos\":0,\"eos\":1,\"source_unk\":0,"
+                           "\"source_eos\":1,\"lowercase\":true}",
+                           &vocab, NULL),
+                     0);
+    ck_assert_str_eq(vocab.tokenizer->ops->name, "symbol");
+    ck_assert_str_eq(vocab.source->ops->name, "char");
+    ck_assert_uint_eq(vocab.tokenizer->n_tokens, 4);
+    ck_assert_uint_eq(vocab.source->n_tokens, 3);
+    ck_assert(vocab.specials.unk == -1 && vocab.specials.bos == 0 && vocab.specials.eos == 1);
+    ck_assert(vocab.source_specials.unk == 0 && vocab.source_specials.bos == -1 &&
+              vocab.source_specials.eos == 1);
+    ck_assert_uint_eq(encode(vocab.source, "cCx", ids), 3);
+    ck_assert(ids[0] == 2 && ids[1] == 2 && ids[2] == 0);
+    ck_assert_uint_eq(encode(vocab.tokenizer, "K T", ids), 2); /* no lower case on this side */
+    vocab_free(&vocab);
+
+    ck_assert_int_eq(parse("{\"kind\":\"word to word\"," LISTS ",\"unk\":3,\"source_unk\":0,"
+                           "\"split\":\"words\",\"target_split\":\"whitespace\","
+                           "\"target_lowercase\":true}",
+                           &vocab, NULL),
+                     0);
+    ck_assert_uint_eq(encode(vocab.source, "c.c", ids), 3);
+    ck_assert_uint_eq(encode(vocab.tokenizer, "c.c K", ids), 2);
+    ck_assert_uint_eq(ids[1], 3); /* "k" is no entry */
+    vocab_free(&vocab);
+}
+END_TEST
+
 START_TEST(faults_are_named)
 {
     static const struct {
@@ -62,7 +144,38 @@ START_TEST(faults_are_named)
          "labels[1]"},
         {"{\"kind\":\"char\",\"tokens\":[\"a\"],\"labels\":{}}", RNN_ETYPE, "labels"},
         {"{\"labels\":[\"x\"],\"unk\":0}", RNN_ERANGE, "unk"},
-        {"{\"kind\":\"char\",\"tokens\":[\"a\"],\"merges\":[]}", RNN_EFORMAT, "merges"}};
+        {"{\"kind\":\"char\",\"tokens\":[\"a\"],\"merges\":[]}", RNN_EFORMAT, "merges"},
+        {"{\"kind\":\"bpe\",\"tokens\":[\"a\"]}", RNN_EUNSUPPORTED,
+         "there are: char, word, symbol"},
+        {"{\"kind\":\"char\",\"tokens\":[\"a\"],\"lowercase\":1}", RNN_ETYPE, "lowercase"},
+        {"{\"kind\":\"char\",\"tokens\":[\"a\"],\"split\":\"words\"}", RNN_ESHAPE,
+         "split: not for kind 'char'"},
+        {"{\"kind\":\"symbol\",\"tokens\":[\"a\"],\"split\":\"words\"}", RNN_ESHAPE, "split"},
+        {"{\"kind\":\"word\",\"tokens\":[\"a\"],\"split\":\"lines\"}", RNN_EUNSUPPORTED,
+         "'whitespace' or 'words', found 'lines'"},
+        {"{\"kind\":\"word\",\"tokens\":[\"a\"],\"split\":7}", RNN_ETYPE, "split"},
+        {"{\"kind\":\"word\",\"tokens\":[\"a\"],\"target_split\":\"words\"}", RNN_EFORMAT,
+         "target_split"},
+        {"{\"labels\":[\"x\"],\"lowercase\":true}", RNN_EFORMAT, "lowercase"},
+        {"{" LISTS "}", RNN_EFORMAT, "kind is missing"},
+        {"{\"kind\":\"char\"," LISTS "}", RNN_EFORMAT, "'A to B'"},
+        {"{\"kind\":\"char to bpe\"," LISTS "}", RNN_EUNSUPPORTED, "'bpe'"},
+        {"{\"kind\":\"bpe to char\"," LISTS "}", RNN_EUNSUPPORTED, "'bpe'"},
+        {"{\"kind\":\"char to char\",\"tokens\":[\"a\"]}", RNN_EUNSUPPORTED, "'char to char'"},
+        {"{\"kind\":\"char to char\",\"tokens\":[\"a\"]," LISTS "}", RNN_EFORMAT, "tokens"},
+        {"{\"kind\":\"char to char\",\"labels\":[\"a\"]," LISTS "}", RNN_EFORMAT, "labels"},
+        {"{\"kind\":\"char to char\",\"source\":[\"a\"]}", RNN_EFORMAT, "target is missing"},
+        {"{\"kind\":\"char to char\",\"target\":[\"a\"]}", RNN_EFORMAT, "source is missing"},
+        {"{\"kind\":\"char to char\",\"source\":[\"a\",7],\"target\":[\"a\"]}", RNN_ETYPE,
+         "source[1]"},
+        {"{\"kind\":\"char to char\",\"source\":[\"a\"],\"target\":[\"a\",\"a\"]}", RNN_EFORMAT,
+         "target[1]"},
+        {"{\"kind\":\"char to char\"," LISTS ",\"source_unk\":3}", RNN_ERANGE, "source_unk"},
+        {"{\"kind\":\"char to char\"," LISTS ",\"source_bos\":0}", RNN_EFORMAT, "source_bos"},
+        {"{\"kind\":\"char to char\"," LISTS ",\"eos\":4}", RNN_ERANGE, "eos"},
+        {"{\"kind\":\"char to char\"," LISTS ",\"source_unk\":1,\"source_eos\":1}", RNN_ESHAPE,
+         "source_unk: the same id as source_eos"},
+        {"{\"kind\":\"char to word\"," LISTS ",\"split\":\"words\"}", RNN_ESHAPE, "split"}};
 
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         struct vocab vocab;
@@ -136,6 +249,90 @@ START_TEST(it_must_fit_the_model)
 }
 END_TEST
 
+/* An encoder of `source` ids, 0: of frames, and a decoder of `target` ids. */
+static struct rnn_spec pair_of(size_t source, size_t target)
+{
+    struct rnn_spec spec = model_of(RNN_INPUT_ONEHOT, target, RNN_HEAD_SOFTMAX);
+
+    spec.topology = RNN_SEQ2SEQ;
+    spec.n_stacks = 2;
+    spec.source_eos = -1;
+    spec.stacks[1] = spec.stacks[0];
+    spec.stacks[0].input_size = target;
+    strcpy(spec.stacks[0].prefix, "decoder.");
+    strcpy(spec.stacks[1].prefix, "encoder.");
+    spec.stacks[1].input_kind = source ? RNN_INPUT_ONEHOT : RNN_INPUT_DENSE;
+    spec.stacks[1].input_size = source ? source : 5;
+    return spec;
+}
+
+static void refused(const char *text, const struct rnn_spec *spec, const char *words)
+{
+    struct vocab vocab;
+    struct rnn_err err = {0};
+
+    ck_assert_int_eq(parse(text, &vocab, NULL), 0);
+    if (vocab_check(&vocab, spec, &err) != RNN_ESHAPE || !strstr(err.text, words))
+        ck_abort_msg("%s: '%s', want '%s'", text, err.text, words);
+    vocab_free(&vocab);
+}
+
+START_TEST(both_sides_must_fit)
+{
+    const char *two = "{\"kind\":\"char to symbol\"," LISTS ",\"bos\":0,\"source_eos\":1}";
+    const char *one = "{\"kind\":\"char\",\"tokens\":[\"a\",\"b\",\"c\"]}";
+    struct rnn_spec spec = pair_of(3, 4);
+
+    ck_assert_int_eq(check(two, &spec), 0);
+    spec.source_eos = 1;
+    ck_assert_int_eq(check(two, &spec), 0);
+    spec.source_eos = 2;
+    refused(two, &spec, "source_eos: 1 here, 2 in config.json");
+    spec.source_eos = -1;
+    spec.bos = 1;
+    refused(two, &spec, "bos: 0 here, 1 in config.json");
+    spec = pair_of(2, 4);
+    refused(two, &spec, "source: 3 of them, config.json's encoder.input.size is 2");
+    spec = pair_of(3, 3);
+    refused(two, &spec, "target: 4 of them, config.json's decoder.input.size is 3");
+    spec = pair_of(3, 4);
+    spec.stacks[0].head.size = 5;
+    refused(two, &spec, "target: 4 of them, config.json's decoder.head.size is 5");
+    spec = pair_of(0, 4);
+    refused(two, &spec, "source: 3 of them for a part that reads frames");
+    spec = model_of(RNN_INPUT_ONEHOT, 3, RNN_HEAD_SOFTMAX);
+    refused(two, &spec, "kind: source and target");
+
+    spec = pair_of(3, 3);
+    ck_assert_int_eq(check(one, &spec), 0);
+    spec = pair_of(0, 3);
+    ck_assert_int_eq(check(one, &spec), 0);
+    spec = pair_of(4, 3);
+    refused(one, &spec, "tokens: 3 of them, config.json's encoder.input.size is 4");
+}
+END_TEST
+
+START_TEST(what_it_has_is_given_away)
+{
+    struct rnn_spec spec = pair_of(3, 4);
+    struct rnn_texts texts = {0};
+    struct vocab vocab;
+
+    spec.eos = 1;
+    ck_assert_int_eq(parse("{\"kind\":\"char to symbol\"," LISTS
+                           ",\"bos\":0,\"unk\":3,\"source_eos\":1}",
+                           &vocab, NULL),
+                     0);
+    vocab_give(&vocab, &texts, &spec);
+    ck_assert(!vocab.tokenizer && !vocab.source && !vocab.labels);
+    ck_assert(spec.bos == 0 && spec.eos == 1 && spec.unk == 3 && spec.source_eos == 1);
+    ck_assert_str_eq(texts.tokenizer->ops->name, "symbol");
+    ck_assert_str_eq(texts.source->ops->name, "char");
+    texts.tokenizer->ops->free(texts.tokenizer);
+    texts.source->ops->free(texts.source);
+}
+END_TEST
+
 /* A vocabulary of 300,000 entries, the last a duplicate: no quadratic search. */
 START_TEST(large_vocabularies_are_cheap)
 {
@@ -162,8 +359,15 @@ END_TEST
 
 int main(void)
 {
-    const TTest *tests[] = {parts_are_read, faults_are_named, it_must_fit_the_model,
-                            large_vocabularies_are_cheap, NULL};
+    const TTest *tests[] = {parts_are_read,
+                            rules_reach_the_tokenizer,
+                            two_sides_are_read,
+                            faults_are_named,
+                            it_must_fit_the_model,
+                            both_sides_must_fit,
+                            what_it_has_is_given_away,
+                            large_vocabularies_are_cheap,
+                            NULL};
 
     return run_tests("models/vocab", tests);
 }
