@@ -93,7 +93,8 @@ struct generate_request {
     size_t n_stop;
     bool has_seed;
     uint64_t seed;
-    size_t n;
+    size_t n;      /* texts drawn for each input */
+    size_t n_best; /* of them answered with, the most probable ones */
     int logprobs; /* alternatives per token; -1: none asked for */
     bool echo;
     bool stream;

@@ -24,10 +24,11 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "logprobs",
                                       "echo",
                                       "stream",
+                                      "best_of",
                                       "beam_width",
                                       "length_penalty",
                                       NULL};
-static const char *const later[] = {"best_of", NULL};
+static const char *const later[] = {NULL};
 
 static int read_float(const struct cJSON *body, const char *key, double min, double max, float *out,
                       struct rnn_err *err)
@@ -122,7 +123,7 @@ static int read_biases(struct generate_request *out, const struct cJSON *body, s
 static int read_counts(struct generate_request *out, const struct cJSON *body,
                        const struct config *config, struct rnn_err *err)
 {
-    int64_t max_tokens = MAX_TOKENS_PRESET, seed = -1, n = 1, logprobs = -1;
+    int64_t max_tokens = MAX_TOKENS_PRESET, seed = -1, n = 1, best_of = -1, logprobs = -1;
     int rc;
 
     if (max_tokens > config->output_tokens_max)
@@ -133,12 +134,15 @@ static int read_counts(struct generate_request *out, const struct cJSON *body,
     if (rc == 0)
         rc = json_read_int(body, "", "n", 1, config->choices_max, &n, err);
     if (rc == 0)
+        rc = json_read_int(body, "", "best_of", n, config->choices_max, &best_of, err);
+    if (rc == 0)
         rc = json_read_int(body, "", "logprobs", 0, LOGPROBS_MAX, &logprobs, err);
     out->has_max_tokens = json_get(body, "max_tokens") != NULL;
     out->max_tokens = (uint64_t)max_tokens;
     out->has_seed = seed >= 0;
     out->seed = seed >= 0 ? (uint64_t)seed : 0;
-    out->n = (size_t)n;
+    out->n = (size_t)(best_of > n ? best_of : n);
+    out->n_best = (size_t)n;
     out->logprobs = (int)logprobs;
     return rc;
 }
@@ -178,7 +182,7 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
             return rnn_fail_at(err, RNN_EFORMAT, excluded[i], -1, "%s: excluded by beam_width",
                                excluded[i]);
     out->beam_width = (size_t)width;
-    if (width > 0 && out->n > out->beam_width)
+    if (width > 0 && out->n_best > out->beam_width)
         return rnn_fail_at(err, RNN_ERANGE, "n", -1, "n: want at most beam_width, %zu",
                            out->beam_width);
     if (width > 0 && out->max_tokens == 0)
@@ -187,12 +191,24 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
     return 0;
 }
 
+static int check_best_of(const struct generate_request *request, struct rnn_err *err)
+{
+    if (request->n > request->n_best && request->stream)
+        return rnn_fail_at(err, RNN_EFORMAT, "best_of", -1,
+                           "best_of: which texts are the best is known at their end; want no "
+                           "stream, or best_of equal to n");
+    return 0;
+}
+
 static int check_session(const struct generate_request *request, struct rnn_err *err)
 {
+    const char *field = request->n > request->n_best ? "best_of" : "n";
+
     if (request->n > 1 && request->common.session[0] && request->common.commit)
-        return rnn_fail_at(err, RNN_EFORMAT, "n", -1,
-                           "n: want 1 with a session that is to be advanced; commit false allows "
-                           "more");
+        return rnn_fail_at(err, RNN_EFORMAT, field, -1,
+                           "%s: want 1 with a session that is to be advanced; commit false allows "
+                           "more",
+                           field);
     if (request->beam_width > 0 && request->common.session[0] && request->common.commit)
         return rnn_fail_at(err, RNN_EFORMAT, "beam_width", -1,
                            "beam_width: not with a session that is to be advanced; commit false "
@@ -223,6 +239,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
         rc = read_beam(request, body, config, err);
     if (rc == 0)
         rc = api_common_read(&request->common, body, config, err);
+    if (rc == 0)
+        rc = check_best_of(request, err);
     return rc == 0 ? check_session(request, err) : rc;
 }
 

@@ -25,7 +25,7 @@ struct beam_job {
     const struct rnn_model_info *info;
     struct search *searches;     /* [n_inputs] */
     struct rnn_beam_step *steps; /* [width] */
-    struct rnn_beam_text *texts; /* [n] */
+    struct rnn_beam_text *texts; /* [n_best] */
     char *states;                /* [width][state_bytes] on their way from parent to child */
     uint64_t input_steps, output_steps;
 };
@@ -53,7 +53,7 @@ static int prepare_searches(struct beam_job *b, struct rnn_err *err)
 
     b->searches = calloc(n, sizeof *b->searches);
     b->steps = calloc(width(b), sizeof *b->steps);
-    b->texts = calloc(b->what.n, sizeof *b->texts);
+    b->texts = calloc(b->what.n_best, sizeof *b->texts);
     b->states = calloc(width(b), b->info->state_bytes);
     if (!b->searches || !b->steps || !b->texts || !b->states)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
@@ -204,7 +204,7 @@ static void put_choices(struct beam_job *b, struct buf *out, size_t input)
     struct rnn_err err = {0};
     size_t n = 0;
 
-    if (rnn_beam_texts(b->searches[input].beam, b->texts, b->what.n, &n, &err) < 0)
+    if (rnn_beam_texts(b->searches[input].beam, b->texts, b->what.n_best, &n, &err) < 0)
         job_fail(&b->job, REPLY_NO_MEMORY, NULL, "%s", err.text);
     buf_puts(out, "\"choices\":[");
     for (size_t i = 0; i < n; i++)

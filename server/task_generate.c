@@ -195,6 +195,8 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
         job_fail(&g->job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
         return false;
     }
+    if (g->what.n_best < g->what.n)
+        text->logprob += (double)logits[token] - rnn_log_sum_exp(logits, g->info->output_size);
     g->output_steps++;
     g->job.partial = true;
     measure(g, text);

@@ -151,12 +151,12 @@ static void put_tokens(const struct generate_job *g, struct buf *out, size_t ind
     buf_putc(out, ']');
 }
 
-static void put_choice(struct generate_job *g, struct buf *out, size_t index)
+static void put_choice(struct generate_job *g, struct buf *out, size_t number, size_t index)
 {
     const struct text *text = &g->texts[index];
 
     buf_puts(out, "{\"index\":");
-    buf_u64(out, index % g->what.n);
+    buf_u64(out, number);
     if (!g->job.stream) {
         buf_puts(out, ",\"text\":");
         put_text(out, text);
@@ -178,13 +178,41 @@ static void put_choice(struct generate_job *g, struct buf *out, size_t index)
     buf_putc(out, '}');
 }
 
+/* Per token: a text is not worse for being longer. */
+static double goodness(const struct text *text)
+{
+    return text->n_tokens ? text->logprob / (double)text->n_tokens : 0;
+}
+
+/* The place of a text among those of its input, where only the best are answered with; else its
+ * own. */
+static size_t rank(const struct generate_job *g, const struct text *texts, size_t j)
+{
+    size_t better = 0;
+
+    if (g->what.n_best == g->what.n)
+        return j;
+    for (size_t k = 0; k < g->what.n; k++) {
+        double other = goodness(&texts[k]), own = goodness(&texts[j]);
+
+        better += other > own || (other == own && k < j);
+    }
+    return better;
+}
+
 static void put_choices(struct generate_job *g, struct buf *out, size_t input)
 {
+    size_t first = input * g->what.n;
+
     buf_puts(out, "\"choices\":[");
-    for (size_t j = 0; j < g->what.n; j++) {
-        if (j > 0)
+    for (size_t place = 0; place < g->what.n_best; place++) {
+        size_t j = 0;
+
+        while (rank(g, g->texts + first, j) != place)
+            j++;
+        if (place > 0)
             buf_putc(out, ',');
-        put_choice(g, out, input * g->what.n + j);
+        put_choice(g, out, place, first + j);
     }
     buf_putc(out, ']');
 }

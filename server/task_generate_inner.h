@@ -21,6 +21,7 @@ struct text {
     struct buf bytes; /* unstreamed: the text; streamed: what the next event carries */
     uint32_t *tokens; /* [n_tokens] of [cap], drawn */
     size_t n_tokens, cap;
+    double logprob;   /* of the tokens, where texts are ranked by it */
     uint64_t last_ns; /* when the last token was drawn */
     enum text_end end;
     bool closing; /* the step under way is the last token's own */

@@ -118,7 +118,8 @@ static const struct {
     {PREDICT, "{" I ",\"return\":[\"hidden\",\"gates\"]}", RNN_EUNSUPPORTED, "return[1]"},
     {PREDICT, "{" I ",\"temperature\":1}", RNN_EFORMAT, "temperature"},
     /* generate */
-    {GENERATE, "{" I ",\"best_of\":2}", RNN_EUNSUPPORTED, "best_of"},
+    {GENERATE, "{" I ",\"best_of\":2,\"n\":3}", RNN_ERANGE, "best_of"},
+    {GENERATE, "{" I ",\"best_of\":2,\"stream\":true}", RNN_EFORMAT, "best_of"},
     {GENERATE, "{" I ",\"length_penalty\":1}", RNN_EFORMAT, "length_penalty"},
     {GENERATE, "{" I ",\"beam_width\":0}", RNN_ERANGE, "beam_width"},
     {GENERATE, "{" I ",\"beam_width\":2,\"n\":3}", RNN_ERANGE, "n"},
