@@ -18,7 +18,7 @@
     X(RNN_EUNSUPPORTED, -6, "known, but not supported")                                            \
     X(RNN_ELIMIT, -7, "over a limit")                                                              \
     X(RNN_ERANGE, -8, "a value outside its range")                                                 \
-    X(RNN_ECHAR, -9, "a character or word that the vocabulary does not have")                              \
+    X(RNN_ECHAR, -9, "a character or word that the vocabulary does not have")                      \
     X(RNN_ETYPE, -10, "a value of the wrong type")                                                 \
     X(RNN_EEXIST, -11, "exists already")                                                           \
     X(RNN_EBUSY, -12, "in use")

@@ -245,13 +245,17 @@ def load_weights(net, path):
 
 
 def write_golden(out, net, quality, runs):
+    write_golden_runs(out, net.shape["name"], "PyTorch " + torch.__version__, quality, runs)
+
+
+def write_golden_runs(out, case, made_with, quality, runs):
     """golden.json of the folder `out`; tolerances are ten times float32's own distance from float64."""
     worst = {}
     for run in runs:
         for kind, gap in run["max_abs_diff_f32_f64"].items():
             worst[kind] = max(worst.get(kind, 0.0), gap)
     write_json(os.path.join(out, "golden.json"), {
-        "schema": "rnnd-golden-1", "case": net.shape["name"], "made_with": "PyTorch " + torch.__version__,
+        "schema": "rnnd-golden-1", "case": case, "made_with": made_with,
         "quality": quality, "max_abs_diff_f32_f64": worst,
         "suggested_atol": {kind: float("%.1g" % max(1e-5, 10 * gap)) for kind, gap in worst.items()},
         "runs": runs})

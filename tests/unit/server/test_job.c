@@ -5,377 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "fake.h"
-#include "server/job.h"
+#include "job_world.h"
 #include "server/metrics.h"
-
-static struct fake_world world;
-static uv_loop_t loops[2];
-static struct rnn_model *model;
-static char id_on[2][8]; /* a session's id on each shard */
-
-/* ---- A client, and the HTTP room around it ---- */
-
-struct client {
-    struct request request; /* first */
-    bool answered, begun, ended, gone;
-    unsigned status;
-    struct buf text;
-    size_t unread;
-    bool deaf; /* reads nothing */
-};
-
-/* A call that http.h forbids; looked at by teardown, since a failed assertion allocates. */
-static bool misused;
-
-static struct client *client_of(struct request *request)
-{
-    struct client *client = (struct client *)request;
-
-    misused |= client->gone || client->answered;
-    return client;
-}
-
-/* The client's memory is not the daemon's. */
-static void hear(struct client *client, const void *bytes, size_t len)
-{
-    size_t fail_at = fake_fail_at;
-
-    fake_fail_at = 0;
-    buf_put(&client->text, bytes, len);
-    fake_fail_at = fail_at;
-}
-
-void http_reply(struct request *request, unsigned status, const char *type, struct buf *body)
-{
-    struct client *client = client_of(request);
-
-    (void)type;
-    misused |= client->begun;
-    client->answered = true;
-    client->status = status;
-    hear(client, body->data, body->len);
-    buf_free(body);
-}
-
-void http_reply_header(struct request *request, const char *name, const char *value)
-{
-    (void)client_of(request);
-    misused |= name[0] == '\0' || value[0] == '\0';
-}
-
-void http_stream_begin(struct request *request, const char *type)
-{
-    struct client *client = client_of(request);
-
-    misused |= client->begun || strcmp(type, "text/event-stream") != 0;
-    client->begun = true;
-    client->status = 200;
-}
-
-size_t http_stream_write(struct request *request, const void *bytes, size_t len)
-{
-    struct client *client = client_of(request);
-
-    misused |= !client->begun;
-    hear(client, bytes, len);
-    client->unread += client->deaf ? len : 0;
-    return client->unread;
-}
-
-void http_stream_end(struct request *request, bool clean)
-{
-    struct client *client = client_of(request);
-
-    misused |= !clean || !client->begun;
-    client->answered = client->ended = true;
-}
-
-static void client_init(struct client *client, unsigned shard, const char *key)
-{
-    *client = (struct client){.request = {.shard = &world.shards[shard],
-                                          .key_name = key,
-                                          .id = "r",
-                                          .received_ns = world.shards[shard].now_ns}};
-}
-
-static const char *text_of(struct client *client)
-{
-    buf_putc(&client->text, '\0');
-    client->text.len--;
-    return client->text.data;
-}
-
-static void client_leaves(struct client *client)
-{
-    ck_assert(!client->answered);
-    client->request.hooks->gone(&client->request);
-    client->gone = true;
-}
-
-static void client_reads(struct client *client)
-{
-    client->unread = 0;
-    if (!client->answered && !client->gone && client->request.hooks != NULL)
-        client->request.hooks->drained(&client->request);
-}
-
-/* ---- A task: reads its input, then writes n_out numbers, each fed back ---- */
-
-struct task {
-    struct job job;
-    uint32_t tokens[8];
-    size_t n_tokens, n_sequences;
-    size_t n_out;       /* of each sequence */
-    bool keeps_partial; /* as generate does */
-    bool branches;      /* the others branch off the first */
-    bool pads;          /* a long answer */
-    size_t fail_at;     /* after so many outputs of the first; 0: never */
-    bool fail_prepare, fail_first, fail_finish;
-    size_t *n_drawn_out; /* how far the first sequence came */
-    uint32_t *drawn;     /* [n_out] of it, or NULL */
-    size_t n_drawn[8];
-    struct rnn_rng *rng_out; /* [n_sequences] at their first step, or NULL */
-};
-static size_t n_freed;
-
-static struct task *task_of(struct job *job)
-{
-    return (struct task *)job;
-}
-
-static int prepare(struct job *job, struct rnn_err *err)
-{
-    struct task *task = task_of(job);
-
-    misused |= job->model != model;
-    if (task->fail_prepare)
-        return rnn_fail_at(err, RNN_ECHAR, "input", 3, "no such character");
-    if (job_sequences(job, task->n_sequences, err) < 0)
-        return RNN_ENOMEM;
-    for (size_t i = 0; i < task->n_sequences; i++) {
-        job->sequences[i].input = (struct rnn_walk_input){
-            .tokens = task->tokens, .n = task->branches && i > 0 ? 0 : task->n_tokens};
-    }
-    return 0;
-}
-
-static enum sequence_next first(struct job *job, struct job_sequence *sequence)
-{
-    struct task *task = task_of(job);
-
-    if (task->fail_first && sequence->index + 1 == job->n_sequences) {
-        job_fail(job, REPLY_NOT_POSSIBLE, "x", "not today");
-        return SEQUENCE_DONE;
-    }
-    if (task->rng_out != NULL)
-        task->rng_out[sequence->index] = sequence->step.state->rng;
-    if (task->branches && sequence->index > 0)
-        return SEQUENCE_PAUSED;
-    if (task->n_tokens == 0 && task->n_out == 0)
-        return SEQUENCE_DONE;
-    return job_feed(sequence) == RNN_WALK_DONE ? SEQUENCE_DONE : SEQUENCE_READY;
-}
-
-static void draw(struct task *task, struct job_sequence *sequence, const float *logits)
-{
-    size_t n = task->n_drawn[sequence->index]++;
-    uint32_t token = (uint32_t)logits[0] + (uint32_t)sequence->index;
-
-    job_feed_token(sequence, sequence, token);
-    task->job.partial = task->keeps_partial;
-    if (sequence->index == 0) {
-        if (task->drawn != NULL)
-            task->drawn[n] = token;
-        if (task->n_drawn_out != NULL)
-            *task->n_drawn_out = n + 1;
-    }
-    buf_printf(task->job.stream ? &task->job.out : &sequence->out, "%zu:%u ", sequence->index,
-               token);
-    if (task->pads)
-        buf_printf(&sequence->out, "%5000s", "");
-}
-
-static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
-                                  const float *hidden)
-{
-    struct task *task = task_of(job);
-
-    (void)hidden;
-    if (job->end != JOB_RUNNING)
-        return SEQUENCE_DONE;
-    if (sequence->step.reading && job_feed(sequence) != RNN_WALK_DONE)
-        return SEQUENCE_READY;
-    if (task->n_drawn[sequence->index] == task->n_out)
-        return SEQUENCE_DONE; /* that step fed the last */
-    draw(task, sequence, logits);
-    if (task->fail_at > 0 && task->n_drawn[0] == task->fail_at) {
-        job_fail(job, REPLY_NOT_POSSIBLE, "y", "no further");
-        return SEQUENCE_READY;
-    }
-    for (size_t i = 1; task->branches && task->n_drawn[i] == 0 && i < task->n_sequences; i++) {
-        struct rnn_rng rng = {.seed = 1, .stream = (uint32_t)i};
-
-        draw(task, &job->sequences[i], logits);
-        job->sequences[i].step.want_logits = true;
-        job_branch(&job->sequences[i], sequence, &rng);
-    }
-    return SEQUENCE_READY;
-}
-
-static void finish(struct job *job, enum job_end end)
-{
-    struct task *task = task_of(job);
-
-    misused |= end != JOB_COMPLETE && end != JOB_DEADLINE;
-    if (task->fail_finish) {
-        job_fail(job, REPLY_INTERNAL, NULL, "no end");
-        return;
-    }
-    for (size_t i = 0; i < job->n_sequences; i++)
-        buf_put(&job->out, job->sequences[i].out.data, job->sequences[i].out.len);
-    buf_printf(&job->out, "%s@%llu", end == JOB_COMPLETE ? "done" : "late",
-               (unsigned long long)job->view.position);
-}
-
-static void task_free(struct job *job)
-{
-    n_freed++;
-    free(job);
-}
-
-static const struct job_ops ops = {prepare, first, stepped, finish, task_free};
-
-static struct task *task_new(struct client *client, const char *session)
-{
-    struct task *task = calloc(1, sizeof(*task));
-
-    ck_assert_ptr_nonnull(task);
-    ck_assert_int_eq(job_init(&task->job, &ops, &client->request, NULL), 0);
-    (void)snprintf(task->job.session_id, sizeof(task->job.session_id), "%s", session);
-    if (session[0] == '\0')
-        task->job.model = rnn_model_ref(model);
-    task->n_sequences = 1;
-    task->n_tokens = 3;
-    memcpy(task->tokens, (const uint32_t[]){11, 12, 13}, 3 * sizeof(uint32_t));
-    task->n_out = 5;
-    return task;
-}
-
-/* ---- The world ---- */
-
-static size_t n_turns;
-
-static bool turn_all(void)
-{
-    bool more = false;
-
-    n_turns++;
-    for (unsigned i = 0; i < 2; i++)
-        more |= sched_turn(world.shards[i].sched);
-    return fake_run_messages() > 0 || more;
-}
-
-static void run_all(void)
-{
-    (void)fake_run_messages();
-    while (turn_all())
-        ;
-}
-
-static void session_make(const char *id)
-{
-    struct session_view view;
-    struct session_spec spec = {
-        .id = id, .key_name = "k", .model_name = "m", .model = model, .seed = 42};
-    struct shard *shard = world.list[session_shard(&world.server, id)];
-
-    ck_assert_int_eq(session_create(shard->sessions, &spec, &view), 0);
-}
-
-static struct session_view look(const char *id)
-{
-    struct shard *shard = world.list[session_shard(&world.server, id)];
-    struct session_view view;
-
-    ck_assert_int_eq(session_view(shard->sessions, id, "k", &view), 0);
-    return view;
-}
-
-static void setup(void)
-{
-    fake_world_init(&world, 2);
-    n_freed = n_turns = 0;
-    misused = false;
-    model = fake_model(4);
-    for (unsigned i = 0; i < 2; i++) {
-        struct shard *shard = &world.shards[i];
-
-        ck_assert_int_eq(uv_loop_init(&loops[i]), 0);
-        shard->loop = &loops[i];
-        ck_assert_int_eq(sched_new(&shard->sched, shard, NULL), 0);
-        ck_assert_int_eq(sessions_new(&shard->sessions, shard, NULL), 0);
-        ck_assert_int_eq(jobs_new(&shard->jobs, shard, NULL), 0);
-    }
-    for (unsigned i = 0, at = 0; at < 2; i++) {
-        (void)snprintf(id_on[at], sizeof(id_on[at]), "s%u", i);
-        if (session_shard(&world.server, id_on[at]) == at)
-            session_make(id_on[at++]);
-    }
-}
-
-static void teardown(void)
-{
-    (void)fake_run_messages();
-    ck_assert_double_eq(fake_metric(&world, "rnnd_queue_depth"), 0);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_sequences_active"), 0);
-    for (unsigned i = 0; i < 2; i++) {
-        struct shard *shard = &world.shards[i];
-
-        ck_assert_uint_eq(jobs_busy(shard->jobs), 0);
-        jobs_free(shard->jobs);
-        ck_assert_int_eq(uv_run(&loops[i], UV_RUN_DEFAULT), 0);
-        ck_assert_int_eq(uv_loop_close(&loops[i]), 0);
-        sched_free(shard->sched);
-        sessions_free(shard->sessions);
-    }
-    ck_assert(!misused);
-    ck_assert(!fake_steps.shared);
-    ck_assert_uint_eq(fake_model_refs(model), 1);
-    rnn_model_unref(model);
-    fake_world_deinit(&world);
-}
-
-static void assert_answer(struct client *client, unsigned status, const char *part)
-{
-    ck_assert(client->answered);
-    ck_assert_uint_eq(client->status, status);
-    ck_assert_msg(strstr(text_of(client), part) != NULL, "'%s' lacks '%s'", text_of(client), part);
-    buf_free(&client->text);
-}
-
-static uint64_t memory_of(const char *id)
-{
-    struct shard *shard = world.list[session_shard(&world.server, id)];
-    struct session_hold hold = {0};
-    uint64_t memory;
-    bool granted;
-
-    ck_assert_int_eq(session_acquire(shard->sessions, id, "k", false, &hold, &granted), 0);
-    memory = fake_memory(session_state(&hold));
-    session_release(shard->sessions, &hold, NULL, NULL);
-    return memory;
-}
-
-/* The session has read 11 12 13 and then the first n of drawn[]. */
-static void assert_stands_after(const char *id, const uint32_t *drawn, size_t n)
-{
-    uint32_t tokens[3 + 64] = {11, 12, 13};
-
-    memcpy(tokens + 3, drawn, n * sizeof(*drawn));
-    ck_assert_uint_eq(look(id).position, 3 + n);
-    ck_assert_uint_eq(memory_of(id), fake_memory_after(tokens, 3 + n));
-}
 
 /* ---- Answers ---- */
 
@@ -446,32 +77,6 @@ START_TEST(empty_input_reads_the_state_as_it_stands)
     run_all();
     assert_answer(&client, 200, "done@13");
     ck_assert_uint_eq(memory_of("whole"), memory_of(id_on[_i]));
-}
-END_TEST
-
-START_TEST(streamed_is_unstreamed)
-{
-    struct client plain, streaming;
-
-    for (size_t n_out = 0; n_out <= 30; n_out += 5) {
-        for (int i = 0; i < 2; i++) {
-            struct client *client = i == 0 ? &plain : &streaming;
-            struct task *task;
-
-            client_init(client, 0, "k");
-            task = task_new(client, id_on[_i]);
-            task->job.commit = false;
-            task->job.stream = i == 1;
-            task->n_out = n_out;
-            job_submit(&task->job);
-            run_all();
-        }
-        ck_assert(!plain.begun && streaming.begun && streaming.ended);
-        ck_assert_uint_eq(plain.text.len, streaming.text.len + 1); /* a body ends its line */
-        ck_assert_mem_eq(text_of(&plain), text_of(&streaming), streaming.text.len);
-        buf_free(&plain.text);
-        buf_free(&streaming.text);
-    }
 }
 END_TEST
 
@@ -646,7 +251,7 @@ static bool try_submit(struct client *client, const char *id, bool stream)
 
     if (task == NULL)
         return false;
-    if (job_init(&task->job, &ops, &client->request, NULL) < 0) {
+    if (job_init(&task->job, &task_ops, &client->request, NULL) < 0) {
         job_drop(&task->job);
         return false;
     }
@@ -949,92 +554,6 @@ START_TEST(waiting_requests_are_cancelled_and_time_out_alike)
 }
 END_TEST
 
-/* ---- Flow control ---- */
-
-START_TEST(a_client_that_does_not_read_pauses_its_own_stream_only)
-{
-    struct client deaf, other, plain;
-    struct task *task;
-    int n_reads = 0;
-
-    client_init(&plain, 0, "k");
-    task = task_new(&plain, id_on[_i]);
-    task->job.commit = false;
-    task->n_out = 60;
-    job_submit(&task->job);
-    run_all();
-
-    client_init(&deaf, 0, "k");
-    deaf.deaf = true;
-    task = task_new(&deaf, id_on[_i]);
-    task->job.stream = true;
-    task->n_out = 60;
-    job_submit(&task->job);
-    client_init(&other, 0, "k");
-    task = task_new(&other, "");
-    task->job.stream = true;
-    task->n_out = 60;
-    job_submit(&task->job);
-    run_all();
-    assert_answer(&other, 200, "done@0");
-    ck_assert(!deaf.answered);
-    for (; !deaf.answered; n_reads++) {
-        ck_assert_uint_le(deaf.unread, 2 * 64);
-        client_reads(&deaf);
-        run_all();
-        ck_assert_int_lt(n_reads, 100);
-    }
-    ck_assert_int_gt(n_reads, 2);
-    ck_assert_mem_eq(text_of(&deaf), text_of(&plain),
-                     (size_t)(strchr(text_of(&plain), '@') - plain.text.data));
-    assert_answer(&deaf, 200, "done@63");
-    assert_answer(&plain, 200, "done@0");
-}
-END_TEST
-
-START_TEST(paused_streams_end_like_others)
-{
-    for (int way = 0; way < 3; way++) {
-        struct client client;
-        size_t n_drawn = 0;
-        uint32_t drawn[60];
-        struct task *task;
-        char id[16];
-
-        (void)snprintf(id, sizeof(id), "p%d-%d", way, _i);
-        session_make(id);
-        client_init(&client, (unsigned)_i, "k");
-        client.deaf = true;
-        task = task_new(&client, id);
-        task->job.stream = true;
-        task->job.deadline_ms = 10;
-        task->keeps_partial = true;
-        task->n_out = 60;
-        task->drawn = drawn;
-        task->n_drawn_out = &n_drawn;
-        job_submit(&task->job);
-        run_all();
-        ck_assert(!client.answered);
-        if (way == 0) {
-            client_leaves(&client);
-        } else if (way == 1) {
-            fake_advance_ms(&world, 10);
-            for (unsigned i = 0; i < 2; i++)
-                jobs_tick(world.shards[i].jobs, world.shards[i].now_ns);
-        } else {
-            struct shard *shard = world.list[session_shard(&world.server, id)];
-
-            ck_assert_int_eq(session_delete(shard->sessions, id, "k"), 0);
-        }
-        run_all();
-        ck_assert_int_eq(client.answered, way > 0);
-        if (way < 2)
-            assert_stands_after(id, drawn, n_drawn);
-        buf_free(&client.text);
-    }
-}
-END_TEST
-
 /* ---- Randomness ---- */
 
 START_TEST(generators_are_seeded_continued_or_drawn)
@@ -1093,7 +612,7 @@ static enum sequence_next storm_stepped(struct job *job, struct job_sequence *se
     return job_feed(sequence) != RNN_WALK_DONE ? SEQUENCE_READY : SEQUENCE_DONE;
 }
 
-static const struct job_ops storm_ops = {prepare, first, storm_stepped, finish, task_free};
+static struct job_ops storm_ops; /* the task's, but for storm_stepped */
 
 static void storm_submit(struct client *client)
 {
@@ -1139,6 +658,8 @@ START_TEST(storm)
     bool busy[N_CLIENTS] = {false};
     size_t n_sent = 0, n_answered = 0, n_left = 0, n_ok = 0;
 
+    storm_ops = task_ops;
+    storm_ops.stepped = storm_stepped;
     srand(5 + (unsigned)_i);
     for (int i = 0; i < 40000; i++) {
         size_t at = (size_t)rand() % N_CLIENTS;
@@ -1208,13 +729,12 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int failed;
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, job_world_setup, job_world_teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, without_a_session_it_is_computed_at_home);
     tcase_add_loop_test(tcase, with_a_session_it_is_computed_there_and_committed, 0, 2);
     tcase_add_loop_test(tcase, uncommitted_leaves_the_session_where_it_was, 0, 2);
     tcase_add_loop_test(tcase, empty_input_reads_the_state_as_it_stands, 0, 2);
-    tcase_add_loop_test(tcase, streamed_is_unstreamed, 0, 2);
     tcase_add_test(tcase, branches_start_from_the_prompt);
     tcase_add_loop_test(tcase, nothing_to_compute_is_an_answer_too, 0, 2);
     tcase_add_loop_test(tcase, faults_of_the_task_roll_back, 0, 2);
@@ -1232,8 +752,6 @@ int main(void)
     tcase_add_loop_test(tcase, deadline_passes_at_every_step, 0, 2);
     tcase_add_loop_test(tcase, session_is_deleted_at_every_step, 0, 2);
     tcase_add_test(tcase, waiting_requests_are_cancelled_and_time_out_alike);
-    tcase_add_loop_test(tcase, a_client_that_does_not_read_pauses_its_own_stream_only, 0, 2);
-    tcase_add_loop_test(tcase, paused_streams_end_like_others, 0, 2);
     tcase_add_loop_test(tcase, generators_are_seeded_continued_or_drawn, 0, 2);
     tcase_add_loop_test(tcase, storm, 0, 3);
     suite_add_tcase(suite, tcase);
