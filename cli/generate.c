@@ -46,6 +46,7 @@ struct generate {
     size_t n_stop;
     struct stop_set stops;
     struct stop_match match; /* of the text being drawn */
+    struct rnn_decoder decoder;
     int64_t max_tokens, seed, n;
     bool echo, json;
 
@@ -76,7 +77,7 @@ static bool show(struct generate *g)
     return output_flush(&g->text);
 }
 
-static void put_token(struct generate *g, struct rnn_decoder *decoder, uint32_t id, bool matched)
+static void put_token(struct generate *g, uint32_t id, bool matched)
 {
     const char *piece = NULL;
     size_t len;
@@ -86,19 +87,26 @@ static void put_token(struct generate *g, struct rnn_decoder *decoder, uint32_t 
             buf_printf(&g->text, "%u\n", (unsigned)id);
         return;
     }
-    len = rnn_decode(g->engine.model, decoder, id, &piece);
+    len = rnn_decode(g->engine.model, &g->decoder, id, &piece);
     if (matched)
         (void)stop_match_feed(&g->match, piece, len, &g->text);
     else
         buf_put(&g->text, piece, len);
 }
 
+/* The prompt goes through the decoder in any case, so that what is drawn continues it: a word
+ * stands behind a space. */
 static void put_prompt(struct generate *g)
 {
-    struct rnn_decoder decoder = {0};
+    const char *piece;
 
-    for (size_t i = 0; g->echo && i < g->prompt.n; i++) {
-        put_token(g, &decoder, g->prompt.ids[i], false);
+    g->decoder = (struct rnn_decoder){0};
+    for (size_t i = 0; i < g->prompt.n; i++) {
+        if (!g->echo) {
+            (void)rnn_decode(g->engine.model, &g->decoder, g->prompt.ids[i], &piece);
+            continue;
+        }
+        put_token(g, g->prompt.ids[i], false);
         put_id(&g->tokens, g->prompt.ids[i], ",");
     }
 }
@@ -106,7 +114,6 @@ static void put_prompt(struct generate *g)
 /* Draws until the text ends; `*reason` says why it did. */
 static bool draw(struct generate *g, struct rnn_sampler *sampler, const char **reason)
 {
-    struct rnn_decoder decoder = {0};
     bool written = true;
     uint32_t token = 0;
 
@@ -119,7 +126,7 @@ static bool draw(struct generate *g, struct rnn_sampler *sampler, const char **r
         rnn_sampler_observe(sampler, token, true);
         g->drawn++;
         put_id(&g->tokens, token, ",");
-        put_token(g, &decoder, token, true);
+        put_token(g, token, true);
         if (g->match.found >= 0 || (int64_t)token == g->engine.info->eos) {
             *reason = "stop";
             break;

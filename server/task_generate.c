@@ -185,7 +185,7 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
     struct text *text = &g->texts[sequence->index];
     uint32_t token;
 
-    generate_echo(g, sequence->index);
+    generate_prompt(g, sequence->index);
     if (rnn_sample(text->sampler, logits, rng, &token) < 0) {
         job_fail(&g->job, REPLY_NOT_POSSIBLE, "logit_bias", "logit_bias: every token is banned");
         return false;
@@ -281,7 +281,7 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
 static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
 {
     g->texts[sequence->index].end = TEXT_LENGTH;
-    generate_echo(g, sequence->index);
+    generate_prompt(g, sequence->index);
     return SEQUENCE_DONE;
 }
 

@@ -88,23 +88,24 @@ void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence
     buf_putc(out, '}');
 }
 
-/* The prompt's own text goes in front, past the stop matcher. */
-void generate_echo(struct generate_job *g, size_t index)
+/* Past the stop matcher, which looks at what is drawn.  What a translator or captioner was given is
+ * no beginning of what it writes. */
+void generate_prompt(struct generate_job *g, size_t index)
 {
     const struct input *input = &g->what.common.inputs.items[index / g->what.n];
     struct text *text = &g->texts[index];
-    struct rnn_decoder decoder = {0};
 
-    if (text->echoed || !g->what.echo)
+    if (text->prompted || api_decodes(g->info))
         return;
-    text->echoed = true;
+    text->prompted = true;
     for (size_t i = 0; g->info->tokenizer && i < input->n; i++) {
         const char *piece = "";
-        size_t len = rnn_decode(g->job.model, &decoder, input->tokens[i], &piece);
+        size_t len = rnn_decode(g->job.model, &text->decoder, input->tokens[i], &piece);
 
-        buf_put(&text->bytes, piece, len);
+        if (g->what.echo)
+            buf_put(&text->bytes, piece, len);
     }
-    if (g->job.stream && input->n > 0)
+    if (g->what.echo && g->job.stream && input->n > 0)
         bare_event(g, index);
 }
 

@@ -25,7 +25,7 @@ struct text {
     uint64_t last_ns; /* when the last token was drawn */
     enum text_end end;
     bool closing; /* the step under way is the last token's own */
-    bool echoed;
+    bool prompted;
 };
 
 struct generate_job {
@@ -45,8 +45,9 @@ static inline struct generate_job *generate_of(struct job *job)
 
 /* ---- task_generate_answer.c ---- */
 
-/* The prompt's own text, once, in front of text `index` where that was asked for. */
-void generate_echo(struct generate_job *g, size_t index);
+/* Lets the prompt through the decoder of text `index`, once, so that what is drawn continues it (a
+ * word stands behind a space); its own text goes in front where that was asked for. */
+void generate_prompt(struct generate_job *g, size_t index);
 
 /* Adds an entry to the sequence's logprobs, where they were asked for; logits NULL: the token was
  * not predicted. */

@@ -111,3 +111,15 @@ def test_one_side_is_not_asked_for(speaker, path, body, side):
     answer = expect(speaker.post(path, {"model": "symbols", "side": side, **body}), 422, "not_possible", "side")
     assert "one vocabulary" in answer["error"]["message"]
     expect(speaker.post(path, {"model": "speak", "side": "both", **body}), 400, "malformed", "side")
+
+
+def generate(daemon, **more):
+    fields = {"model": "words", "input": "the cat", "max_tokens": 12, "seed": 3, **more}
+    return daemon.ok("/generate", {**fields, "logit_bias": {"10": False, "11": False}})["choices"][0]
+
+
+def test_drawn_words_continue_the_prompt(speaker):
+    plain, echoed = generate(speaker), generate(speaker, echo=True)
+    assert plain["text"] and echoed["text"] == "the cat" + plain["text"]
+    assert plain["text"] == text(speaker, "words", [1, 2] + plain["tokens"])[len("the cat"):]
+    assert ids(speaker, "words", echoed["text"])[:2] == [1, 2]

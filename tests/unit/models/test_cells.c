@@ -184,9 +184,15 @@ static void check_equations(const struct given *g, const struct made *made)
 static struct rnn_activation any_activation(void)
 {
     static const struct rnn_activation some[] = {
-        {RNN_TANH, 1, 1},          {RNN_RELU, 0, 0},          {RNN_SIGMOID, 1, 0},
-        {RNN_LINEAR, 0.5f, 0.1f},  {RNN_LEAKY_RELU, 0.1f, 0}, {RNN_HARD_SIGMOID, 0.2f, 0.5f},
-        {RNN_THRESHOLDED_RELU, 0}, {RNN_ELU, 0.7f, 0},        {RNN_SCALED_TANH, 1.7f, 0.6f},
+        {RNN_TANH, 1, 1},
+        {RNN_RELU, 0, 0},
+        {RNN_SIGMOID, 1, 0},
+        {RNN_LINEAR, 0.5f, 0.1f},
+        {RNN_LEAKY_RELU, 0.1f, 0},
+        {RNN_HARD_SIGMOID, 0.2f, 0.5f},
+        {RNN_THRESHOLDED_RELU, 0, 0},
+        {RNN_ELU, 0.7f, 0},
+        {RNN_SCALED_TANH, 1.7f, 0.6f},
         {RNN_SOFTSIGN, 0, 0},
     };
 
