@@ -34,7 +34,7 @@ struct client {
 void client_init(struct client *client, unsigned shard, const char *key);
 void client_leaves(struct client *client);
 
-/* All that was sent so far. */
+/* It takes all that was sent so far. */
 void client_reads(struct client *client);
 
 /* What it has heard; its `text` is the caller's to free. */
