@@ -12,7 +12,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -133,6 +132,8 @@ static void connection_free(struct connection *c)
 
     c->prev->next = c->next;
     c->next->prev = c->prev;
+    if (http->asked == c)
+        http->asked = NULL;
     slot_free(c);
     free(c);
     count_connection(http, -1);
@@ -382,6 +383,8 @@ bool http_pump(struct http *http)
         if (MHD_get_timeout(http->daemon, &timeout) == MHD_YES && timeout == 0)
             http->run_again = true;
     } while (http->run_again && ++runs < RUNS_MAX);
+    if (http->n_refused > 0)
+        http_refused_tell(http);
     return http->run_again;
 }
 
@@ -404,28 +407,15 @@ void http_adopt(struct http *http, int fd)
 
 /* ---- Life ---- */
 
-__attribute__((format(printf, 2, 0))) static void on_mhd_words(void *cls, const char *format,
-                                                               va_list arguments)
-{
-    char text[256];
-    size_t len;
-
-    (void)cls;
-    vsnprintf(text, sizeof(text), format, arguments);
-    len = strlen(text);
-    while (len > 0 && text[len - 1] == '\n')
-        text[--len] = '\0';
-    log_line(CONFIG_LOG_DEBUG, "libmicrohttpd", LOG_TEXT("detail", text));
-}
-
 /* The request line's target as sent: libmicrohttpd, which decodes it, would take anything. */
 static void *on_uri(void *cls, const char *uri, struct MHD_Connection *mhd)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     struct connection *c = info ? info->socket_context : NULL;
+    struct http *http = cls;
 
-    (void)cls;
+    http->asked = c;
     if (!c)
         return NULL;
     c->target_malformed = *uri != '/' && *uri != '*' && strncasecmp(uri, "http://", 7) != 0;
@@ -443,7 +433,7 @@ static struct MHD_Daemon *daemon_start(struct http *http)
 
     return MHD_start_daemon(
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, on_mhd_words, NULL,
+        NULL, NULL, http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_words, http,
         /* the acceptor keeps the limit; libmicrohttpd's own is never to be met */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections_max + 256u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,

@@ -5,6 +5,7 @@
 #define SERVER_HTTP_INNER_H
 
 #include <microhttpd.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,8 @@
 #include "server/http.h"
 #include "server/reply.h"
 #include "server/shard.h"
+
+#define ROUTE_NONE "none" /* in logs and metrics, of a request that no route took */
 
 struct exchange;
 
@@ -103,6 +106,10 @@ struct http {
     size_t busy;
     bool run_again; /* libmicrohttpd has work */
     bool draining;
+    struct connection *asked; /* whose request line was read last; NULL: its request has begun, or
+                                 it is closed */
+    unsigned refused[16];     /* statuses of libmicrohttpd's own refusals, not yet in the log */
+    size_t n_refused;
     uint64_t id_seed[2];
     uint64_t id_count;
 };
@@ -145,7 +152,20 @@ void exchange_wake(struct exchange *exchange);
 /* Tells the handler what tell_gone and tell_drained say, at the end of the turn. */
 void exchange_notice(struct exchange *exchange);
 
-/* ---- http.c, called by http_request.c ---- */
+/* ---- http_request.c, called by http_refused.c ---- */
+void http_mint_id(struct http *http, char *id); /* 17 bytes */
+
+/* ---- http_refused.c, called by http.c and http_request.c ---- */
+/* libmicrohttpd's logger; cls is the struct http. */
+void http_on_words(void *cls, const char *format, va_list arguments)
+    __attribute__((format(printf, 2, 0)));
+/* A request ends that has an exchange and got none of our answers: the status that libmicrohttpd
+ * gave it, which is the exchange's to log; 0: none. */
+unsigned http_refused_claim(struct http *http, struct MHD_Connection *mhd);
+/* Logs and counts the refusals that nobody has claimed. */
+void http_refused_tell(struct http *http);
+
+/* ---- http.c, called by http_request.c and http_refused.c ---- */
 /* Sends a whole error answer on a connection that is not in an answer; the caller ends it.  Returns
  * the length of the body. */
 size_t connection_refuse_raw(struct connection *connection, const char *request_id,

@@ -24,7 +24,6 @@
 
 #define STATUS_CLIENT_GONE 499 /* in logs and metrics only */
 #define STATUS_SHUT_DOWN   503
-#define ROUTE_NONE         "none"
 
 /* ---- Life ---- */
 
@@ -35,7 +34,7 @@ static uint64_t mix(uint64_t x)
     return x ^ (x >> 31);
 }
 
-static void mint_id(struct http *http, char *id)
+void http_mint_id(struct http *http, char *id)
 {
     static const char digits[] = "0123456789abcdef";
     uint64_t n =
@@ -318,12 +317,13 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
     if (!x)
         return MHD_NO; /* out of memory: the connection closes */
     *context = x;
+    http->asked = NULL;
     http_head_read(&head, mhd);
     id = http_header(&x->request, "X-Request-Id");
     if (id && id_acceptable(id))
         memcpy(x->request.id, id, strlen(id) + 1);
     else
-        mint_id(http, x->request.id);
+        http_mint_id(http, x->request.id);
     head.malformed |= c->target_malformed;
     if (!head_check(x, &head, version))
         return refuse_early(x, &head);
@@ -418,12 +418,14 @@ static unsigned final_status(const struct exchange *x, enum MHD_RequestTerminati
     return x->status;
 }
 
-static void account(const struct exchange *x, enum MHD_RequestTerminationCode code)
+static void account(const struct exchange *x, struct MHD_Connection *mhd,
+                    enum MHD_RequestTerminationCode code)
 {
     struct shard *shard = x->http->shard;
     const char *route = x->request.route_name ? x->request.route_name : ROUTE_NONE;
     double seconds = (double)(uv_hrtime() - x->request.received_ns) * 1e-9; /* this very moment */
-    unsigned status = final_status(x, code);
+    unsigned refused = x->queued ? 0 : http_refused_claim(x->http, mhd);
+    unsigned status = refused ? refused : final_status(x, code);
 
     metrics_request(shard->metrics, route, status, seconds);
     log_line(CONFIG_LOG_INFO, "request", LOG_TEXT("id", x->request.id),
@@ -439,12 +441,11 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
     struct connection *c;
 
     (void)cls;
-    (void)mhd;
     if (!x)
         return;
     *context = NULL;
     c = x->connection;
-    account(x, code);
+    account(x, mhd, code);
     c->exchange = NULL;
     c->bytes_known = false;
     x->connection = NULL;

@@ -90,6 +90,39 @@ def test_refusals_carry_a_json_error_and_an_id(daemon):
         assert response.error["code"] == "malformed"
 
 
+@pytest.mark.parametrize("value,status,code", [
+    ("-1", 400, "malformed"), ("0x4", 400, "malformed"), ("4, 4", 400, "malformed"), ("", 400, "malformed"),
+    ("99999999999999999999999", 413, "too_large")])
+def test_a_bad_length_is_told_in_json(daemon, value, status, code):
+    """libmicrohttpd refuses it before it asks anybody."""
+    head = f"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: {value}\r\n\r\n".encode()
+    for pieces in ([head + b"x" * 100], [head[:40], head[40:]], [GET, head]):
+        with daemon.raw() as sock:
+            for piece in pieces:
+                sock.sendall(piece)
+                if piece is GET:
+                    assert read_answer(sock).status == 200
+            response = read_answer(sock)
+            assert response.status == status and response.error["code"] == code
+            assert "Content-Length" in response.error["message"]
+            assert response.headers["connection"] == "close"
+            assert read_all(sock) == b""
+
+
+def test_a_bad_length_beside_others(level):
+    """The answer goes to whom it belongs: others are midway through their headers."""
+    others = [level.raw(GET[:cut]) for cut in range(1, len(GET)) for _ in range(2)]
+    for k in range(20):
+        with level.raw(b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n") as sock:
+            assert read_answer(sock).error["code"] == "malformed"
+        others[k].sendall(GET[1 + k // 2:])
+    for k, sock in enumerate(others):
+        if k >= 20:
+            sock.sendall(GET[1 + k // 2:])
+        assert read_answer(sock).status == 200
+        sock.close()
+
+
 # ---- Uploads ----
 
 def test_an_upload_that_waits_for_leave_is_refused_without_it(level):
@@ -224,6 +257,26 @@ def test_each_request_has_one_line(start):
         assert entry["ms"] >= 0
     for name, *_ in cases:
         assert len(lines(daemon, name)) == 1
+
+
+@pytest.mark.parametrize("bytes_,status", [
+    (b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: -1\r\n\r\n", 400),
+    (b"POST /predict HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999999999999999\r\n\r\n", 413),
+    (b"POST /predict HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400),
+    (b"GET /livez HTTP/1.1\r\nHost: t\r\nno colon\r\n\r\n", 400),
+    (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505),
+    (b"GET /livez HTTP/1.1\r\nHost: t\r\nX-Fill: " + b"a" * 200000 + b"\r\n\r\n", 431),
+    (b"GET /" + b"a" * 200000 + b" HTTP/1.1\r\nHost: t\r\n\r\n", 414),
+], ids=["length", "great length", "chunk", "header line", "version", "headers", "target"])
+def test_what_libmicrohttpd_refuses_has_one_line_too(start, bytes_, status):
+    daemon = start()
+    with daemon.raw(bytes_) as sock:
+        assert read_all(sock)[9:12] in (str(status).encode(), b"")  # a reset may eat the answer
+    daemon.wait_log(lambda e: e.get("message") == "request" and e["status"] == status)
+    daemon.get("/livez", headers={"X-Request-Id": "after"})
+    daemon.wait_log(lambda e: e.get("message") == "request" and e["id"] == "after")
+    assert [e["status"] for e in daemon.log if e["message"] == "request" and e["status"] >= 400] == [status]
+    assert daemon.metric("rnnd_requests_total", code=str(status)) == 1
 
 
 def test_a_client_that_left_is_499_in_the_log(start):
