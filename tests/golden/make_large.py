@@ -4,12 +4,13 @@
 Weights and inputs come from a seeded generator; the expected values are the cells' equations in float64,
 rounded to float32.  Sizes are chosen against the kernels: not a multiple of any vector or block, exactly a
 multiple, and wide enough that the weights leave the first caches.  NumPy only."""
-import json
 import os
-import struct
 import sys
 
 import numpy as np
+
+import folder as folders
+from folder import numbers
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 CASES = [
@@ -98,33 +99,14 @@ def run(cell, tensors, layers, hidden, proj, inp, head, inputs):
     return outputs, logits, probs, h, c
 
 
-def numbers(a):
-    if np.ndim(a) == 0:
-        return float("%.9g" % np.float32(a))
-    return [numbers(v) for v in a]
-
-
-def write_safetensors(path, tensors):
-    header, end = {}, 0
-    for name, a in tensors.items():
-        header[name] = {"dtype": "F32", "shape": list(a.shape), "data_offsets": [end, end + a.nbytes]}
-        end += a.nbytes
-    text = json.dumps(header).encode()
-    with open(path, "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text)
-        for a in tensors.values():
-            f.write(a.tobytes())
-
-
 def write_case(folder, seed, name, cell, layers, hidden, proj, inp, head):
     rng = np.random.default_rng(seed)
     tensors = make_tensors(rng, cell, layers, hidden, proj, inp, head)
-    config = {"schema": "rnnd-ref-1", "topology": "synced",
+    config = {"topology": "synced",
               "input": {"kind": inp[0], "size": inp[1], **({"dim": inp[2]} if inp[2] else {})},
               "rnn": {"cell": cell, "hidden_size": hidden, "num_layers": layers, "bidirectional": False,
                       "bias": True, "proj_size": proj},
-              "head": head and {"size": head[0], "bias": True, "tied": head[1], "activation": head[2]},
-              "dtype": "F32", "tensors": {k: list(v.shape) for k, v in tensors.items()}}
+              "head": head and {"size": head[0], "bias": True, "tied": head[1], "activation": head[2]}}
     if inp[0] == "dense":
         inputs = rng.normal(size=(SEQUENCES, STEPS, inp[1])).astype(np.float32)
     else:
@@ -140,12 +122,7 @@ def write_case(folder, seed, name, cell, layers, hidden, proj, inp, head):
             batch["probs"] = numbers([r[2] for r in results])
     if cell == "lstm":
         batch["c_n"] = numbers(np.stack([r[4] for r in results], 1))
-    os.makedirs(os.path.join(folder, name), exist_ok=True)
-    write_safetensors(os.path.join(folder, name, "model.safetensors"), tensors)
-    for file, value in (("config.json", config),
-                        ("golden.json", {"schema": "rnnd-golden-1", "case": name, "runs": [batch]})):
-        with open(os.path.join(folder, name, file), "w", encoding="utf-8") as f:
-            json.dump(value, f)
+    folders.write(os.path.join(folder, name), config, tensors, [batch], "make_large.py")
 
 
 def main():
