@@ -8,9 +8,12 @@
 #include <string.h>
 
 #include "core/fpmode.h"
+#include "core/gaussian.h"
 #include "core/kernels.h"
+#include "core/mixture.h"
 #include "core/model.h"
 #include "core/rnn.h"
+#include "core/special.h"
 
 /* x = m 2^e with m in [√½, √2); log m = 2 atanh(s), s = (m - 1) / (m + 1), |s| < 0.172: eleven
  * terms leave less than 1e-18.  ln 2 is split so that e times its upper part is exact. */
@@ -59,18 +62,42 @@ static void softmax(const struct rnn_kernels *kernels, const float *logits, floa
     kernels->scale(out, kernels->sum(out, n), out, n);
 }
 
+/* Plain numbers in the units of the data.  The product is exact in double. */
+static void denormalise(const struct rnn_top *top, const float *values, float *out, size_t n)
+{
+    if (!top->std) {
+        memmove(out, values, n * sizeof *out);
+        return;
+    }
+    for (size_t i = 0; i < n; i++)
+        out[i] = rnn_narrow((double)values[i] * (double)top->std[i] + (double)top->mean[i]);
+}
+
 void rnn_activate(const struct rnn_model *model, const float *logits, float *out)
 {
     const struct rnn_kernels *kernels = rnn_kernels_current();
+    const struct rnn_model_info *info = &model->info;
+    const struct rnn_top *top = &model->top;
     struct fpmode mode = fpmode_enter();
-    size_t n = model->info.output_size;
 
-    if (model->info.activation == RNN_HEAD_SOFTMAX)
-        softmax(kernels, logits, out, n);
-    else if (model->info.activation == RNN_HEAD_SIGMOID)
-        kernels->sigmoid(logits, out, n);
-    else
-        memmove(out, logits, n * sizeof *out);
+    switch (info->activation) {
+    case RNN_HEAD_SOFTMAX:
+        softmax(kernels, logits, out, info->output_size);
+        break;
+    case RNN_HEAD_SIGMOID:
+        kernels->sigmoid(logits, out, info->output_size);
+        break;
+    case RNN_HEAD_GAUSSIAN:
+        gaussian_parameters(&(struct gaussian){info->n_values, top->mean, top->std}, logits, out);
+        break;
+    case RNN_HEAD_MIXTURE:
+        mixture_parameters(&(struct mixture){info->components, info->pen, top->mean, top->std},
+                           logits, out);
+        break;
+    case RNN_HEAD_NONE:
+        denormalise(top, logits, out, info->output_size);
+        break;
+    }
     fpmode_leave(mode);
 }
 

@@ -126,6 +126,7 @@ static void fill_info(struct opening *o)
     info->unk = spec->unk;
     info->bos = spec->bos;
     info->eos = spec->eos;
+    info->source_eos = spec->source_eos;
     o->format->fingerprint(o->source, info->fingerprint);
 }
 

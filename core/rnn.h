@@ -82,6 +82,7 @@ struct rnn_model_info {
     const char *source_tokenizer; /* of the texts that it takes, where it is another one; or NULL */
     const char *const *labels;    /* [output_size] or NULL */
     int64_t unk, bos, eos;        /* token ids, -1: none */
+    int64_t source_eos;           /* what a walk puts behind every source, -1: nothing */
     const char *metrics_json;     /* the card's metrics.json as it stands (valid JSON), or NULL */
 };
 

@@ -7,13 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checked.h"
+
 static const double rtol = 1e-5;
 static const double atol_default = 1e-5;
 
 const char *replay_kind_name(enum replay_kind kind)
 {
-    static const char *const names[REPLAY_KINDS] = {"output", "logits", "probs", "logprobs",
-                                                    "h_n",    "c_n",    "ids",   "text"};
+    static const char *const names[REPLAY_KINDS] = {
+        "output", "logits", "probs", "values", "std", "logprobs", "h_n", "c_n", "ids", "text"};
 
     return names[kind];
 }
@@ -30,10 +32,7 @@ int replay_init(struct replay *replay, struct rnn_model *model, struct rnn_err *
     replay->logits = calloc(info->output_size, sizeof(float));
     replay->probs = calloc(info->output_size, sizeof(float));
     replay->hidden = calloc(info->hidden_width, sizeof(float));
-    if (info->input_kind == RNN_INPUT_DENSE)
-        replay->frame = calloc(info->input_size, sizeof(float));
-    if (!replay->state || !replay->logits || !replay->probs || !replay->hidden ||
-        (info->input_kind == RNN_INPUT_DENSE && !replay->frame))
+    if (!replay->state || !replay->logits || !replay->probs || !replay->hidden)
         rc = rnn_fail(err, RNN_ENOMEM, "out of memory");
     else
         rc = rnn_scratch_new(&replay->scratch, model, 1, err);
@@ -42,14 +41,26 @@ int replay_init(struct replay *replay, struct rnn_model *model, struct rnn_err *
     return rc;
 }
 
+/* Lets go of the walk and of what it read. */
+static void end_walk(struct replay *replay)
+{
+    rnn_walk_free(replay->walk);
+    free(replay->ids);
+    free(replay->frames);
+    free(replay->target);
+    replay->walk = NULL;
+    replay->ids = replay->target = NULL;
+    replay->frames = NULL;
+}
+
 void replay_deinit(struct replay *replay)
 {
+    end_walk(replay);
     rnn_scratch_free(replay->scratch);
     free(replay->state);
     free(replay->logits);
     free(replay->probs);
     free(replay->hidden);
-    free(replay->frame);
     *replay = (struct replay){0};
 }
 
@@ -67,25 +78,7 @@ int replay_fault(struct replay *replay, const char *what)
     return rnn_fail_at(replay->err, RNN_EFORMAT, replay->place, -1, "%s: %s", replay->place, what);
 }
 
-/* ---- Running ---- */
-
-void replay_reset(struct replay *replay)
-{
-    rnn_state_init(replay->model, replay->state, 0);
-}
-
-static void step(struct replay *replay, struct rnn_row row)
-{
-    row.state = replay->state;
-    row.logits = replay->logits;
-    row.hidden = replay->hidden;
-    rnn_step(replay->model, replay->scratch, &row, 1);
-}
-
-void replay_feed_token(struct replay *replay, uint32_t id)
-{
-    step(replay, (struct rnn_row){.input = RNN_ROW_TOKEN, .token = id});
-}
+/* ---- Reading what a walk reads ---- */
 
 static bool to_float(const struct cJSON *number, float *out)
 {
@@ -109,19 +102,188 @@ static bool to_floats(const struct cJSON *array, float *out, size_t n)
     return i == n && !item;
 }
 
-int replay_feed(struct replay *replay, const struct cJSON *input)
+int replay_read_ids(struct replay *replay, const struct cJSON *list, size_t size, uint32_t **out,
+                    size_t *n)
 {
-    if (replay->info->input_kind == RNN_INPUT_DENSE) {
-        if (!to_floats(input, replay->frame, replay->info->input_size))
-            return replay_fault(replay, "an input is no frame of the model's width");
-        step(replay, (struct rnn_row){.input = RNN_ROW_FRAME, .frame = replay->frame});
-        return 0;
+    const struct cJSON *item = cJSON_IsArray(list) ? list->child : NULL;
+    uint32_t *ids;
+    size_t i = 0;
+
+    if (!cJSON_IsArray(list))
+        return replay_fault(replay, "want a list of token ids");
+    ids = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof *ids);
+    if (!ids)
+        return rnn_fail(replay->err, RNN_ENOMEM, "out of memory");
+    for (; item; item = item->next, i++) {
+        if (!cJSON_IsNumber(item) || item->valuedouble < 0 || item->valuedouble >= (double)size) {
+            free(ids);
+            return replay_fault(replay, "an input is no token id of the model");
+        }
+        ids[i] = (uint32_t)item->valuedouble;
     }
-    if (!cJSON_IsNumber(input) || input->valuedouble < 0 ||
-        input->valuedouble >= (double)replay->info->input_size)
-        return replay_fault(replay, "an input is no token id of the model");
-    replay_feed_token(replay, (uint32_t)input->valuedouble);
+    *out = ids;
+    *n = i;
     return 0;
+}
+
+static float *new_frames(struct replay *replay, size_t n)
+{
+    size_t width = replay->info->input_size, floats;
+
+    return checked_mul(n + 1, width, &floats) ? calloc(floats, sizeof(float)) : NULL;
+}
+
+static int read_frames(struct replay *replay, const struct cJSON *list, size_t *n)
+{
+    size_t width = replay->info->input_size, i = 0;
+    const struct cJSON *item;
+
+    if (!cJSON_IsArray(list))
+        return replay_fault(replay, "want a list of frames");
+    replay->frames = new_frames(replay, (size_t)cJSON_GetArraySize(list));
+    if (!replay->frames)
+        return rnn_fail(replay->err, RNN_ENOMEM, "out of memory");
+    cJSON_ArrayForEach(item, list)
+    {
+        if (!to_floats(item, replay->frames + i++ * width, width))
+            return replay_fault(replay, "an input is no frame of the model's width");
+    }
+    *n = i;
+    return 0;
+}
+
+/* What is fed after bos. */
+static int read_target(struct replay *replay, const struct cJSON *list,
+                       struct rnn_walk_input *input)
+{
+    int rc;
+
+    if (!list)
+        return 0;
+    rc = replay_read_ids(replay, list, replay->info->decoder_size, &replay->target,
+                         &input->n_target);
+    if (rc < 0)
+        return rc;
+    if (input->n_target < 1 || replay->target[0] != replay->info->bos)
+        return replay_fault(replay, "what the decoder is fed begins with bos");
+    input->target = replay->target + 1;
+    input->n_target--;
+    return 0;
+}
+
+/* ---- Running ---- */
+
+void replay_reset(struct replay *replay)
+{
+    rnn_state_init(replay->model, replay->state, 0);
+}
+
+static int begin(struct replay *replay, struct rnn_walk_input *input)
+{
+    int rc;
+
+    input->tokens = replay->ids;
+    input->frames = replay->frames;
+    rc = rnn_walk_new(&replay->walk, replay->model, replay->state, input, replay->err);
+    if (rc < 0)
+        rnn_err_prefix(replay->err, "%s: ", replay->place);
+    return rc;
+}
+
+int replay_begin(struct replay *replay, const struct cJSON *inputs, const struct cJSON *target,
+                 bool last_only)
+{
+    struct rnn_walk_input input = {.last_only = last_only};
+    int rc;
+
+    end_walk(replay);
+    if (replay->info->input_kind == RNN_INPUT_DENSE)
+        rc = read_frames(replay, inputs, &input.n);
+    else
+        rc = replay_read_ids(replay, inputs, replay->info->input_size, &replay->ids, &input.n);
+    if (rc == 0)
+        rc = read_target(replay, target, &input);
+    return rc == 0 ? begin(replay, &input) : rc;
+}
+
+int replay_begin_ids(struct replay *replay, const uint32_t *ids, size_t n)
+{
+    struct rnn_walk_input input = {.n = n};
+
+    end_walk(replay);
+    replay->ids = malloc((n + 1) * sizeof *ids);
+    if (!replay->ids)
+        return rnn_fail(replay->err, RNN_ENOMEM, "out of memory");
+    memcpy(replay->ids, ids, n * sizeof *ids);
+    return begin(replay, &input);
+}
+
+int replay_begin_frame(struct replay *replay, const struct cJSON *frame, const struct cJSON *target)
+{
+    struct rnn_walk_input input = {.n = 1};
+    int rc;
+
+    end_walk(replay);
+    replay->frames = new_frames(replay, 1);
+    if (!replay->frames)
+        return rnn_fail(replay->err, RNN_ENOMEM, "out of memory");
+    if (!to_floats(frame, replay->frames, replay->info->input_size))
+        return replay_fault(replay, "an input is no frame of the model's width");
+    rc = read_target(replay, target, &input);
+    return rc == 0 ? begin(replay, &input) : rc;
+}
+
+enum rnn_walk_next replay_next(struct replay *replay)
+{
+    enum rnn_walk_next next = rnn_walk_next(replay->walk, &replay->row);
+
+    if (next == RNN_WALK_OUTPUT)
+        replay->row.logits = replay->logits;
+    if (!replay->row.hidden && (next == RNN_WALK_OUTPUT || !rnn_walk_outputs(replay->walk)))
+        replay->row.hidden = replay->hidden;
+    return next;
+}
+
+void replay_step(struct replay *replay)
+{
+    rnn_step(replay->model, replay->scratch, &replay->row, 1);
+}
+
+bool replay_output(struct replay *replay)
+{
+    enum rnn_walk_next next;
+
+    while ((next = replay_next(replay)) != RNN_WALK_DONE) {
+        replay_step(replay);
+        if (next == RNN_WALK_OUTPUT)
+            return true;
+    }
+    return false;
+}
+
+bool replay_streams(const struct replay *replay)
+{
+    return replay->row.hidden == replay->hidden && replay->row.pass == 0 &&
+           (replay->row.input == RNN_ROW_TOKEN || replay->row.input == RNN_ROW_FRAME);
+}
+
+void replay_feed_token(struct replay *replay, uint32_t id)
+{
+    replay->row = (struct rnn_row){.state = replay->state,
+                                   .input = RNN_ROW_TOKEN,
+                                   .token = id,
+                                   .memory = replay->walk ? rnn_walk_memory(replay->walk) : NULL,
+                                   .logits = replay->logits,
+                                   .hidden = replay->hidden};
+    replay_step(replay);
+}
+
+uint32_t replay_best(const struct replay *replay)
+{
+    uint32_t best = 0;
+
+    (void)rnn_top(replay->logits, replay->info->output_size, 1, &best); /* there is one */
+    return best;
 }
 
 /* ---- Comparing ---- */
@@ -210,53 +372,98 @@ void replay_compare_text(struct replay *replay, const char *got, size_t len, con
 
 /* ---- States ---- */
 
-/* The array in `values` of one part. */
-static const struct cJSON *part_values(const struct cJSON *values, unsigned layer, int sequence)
-{
-    const struct cJSON *item = cJSON_GetArrayItem(values, (int)layer);
+/* Values of the state's parts of one kind and stack, in their order. */
+struct walk_of_parts {
+    const struct rnn_state_part *part;
+    const struct rnn_state_part *end;
+    const struct cJSON *values; /* of the part, or NULL: they are missing */
+    char kind;
+    unsigned stack;
+    int n; /* parts so far */
+};
 
-    return sequence < 0 ? item : cJSON_GetArrayItem(item, sequence);
-}
-
-int replay_compare_state(struct replay *replay, enum replay_kind kind, const struct cJSON *want,
-                         int sequence)
+static struct walk_of_parts first_part(const struct replay *replay, enum replay_kind kind,
+                                       unsigned stack)
 {
     size_t n;
     const struct rnn_state_part *parts = rnn_state_parts(replay->model, &n);
 
+    return (struct walk_of_parts){
+        .part = parts - 1, .end = parts + n, .kind = kind == REPLAY_C ? 'c' : 'h', .stack = stack};
+}
+
+static bool next_part(struct walk_of_parts *w, const struct cJSON *values, int sequence)
+{
+    while (++w->part < w->end)
+        if (w->part->kind[0] == w->kind && w->part->stack == w->stack) {
+            w->values = cJSON_GetArrayItem(values, w->n++);
+            if (sequence >= 0)
+                w->values = cJSON_GetArrayItem(w->values, sequence);
+            return true;
+        }
+    return false;
+}
+
+int replay_compare_state(struct replay *replay, enum replay_kind kind, unsigned stack,
+                         const struct cJSON *want, int sequence)
+{
+    struct walk_of_parts parts = first_part(replay, kind, stack);
+
     if (!want)
         return 0;
-    for (size_t i = 0; i < n; i++) {
-        const struct cJSON *values;
+    while (next_part(&parts, want, sequence)) {
+        const float *memory = replay->state->memory + parts.part->offset;
         int rc;
 
-        if ((parts[i].kind[0] == 'c') != (kind == REPLAY_C))
-            continue;
-        values = part_values(want, parts[i].layer, sequence);
-        if (!values)
+        if (!parts.values)
             return replay_fault(replay, "a state is missing");
-        rc = replay_compare(replay, kind, replay->state->memory + parts[i].offset, parts[i].size,
-                            values);
+        rc = replay_compare(replay, kind, memory, parts.part->size, parts.values);
         if (rc < 0)
             return rc;
     }
+    if (cJSON_GetArraySize(want) != parts.n)
+        return replay_fault(replay, "has not as many states as the model");
     return 0;
 }
 
 int replay_set_state(struct replay *replay, enum replay_kind kind, const struct cJSON *from,
                      int sequence)
 {
-    size_t n;
-    const struct rnn_state_part *parts = rnn_state_parts(replay->model, &n);
+    struct walk_of_parts parts = first_part(replay, kind, 0);
 
     if (!from)
         return 0;
-    for (size_t i = 0; i < n; i++) {
-        if ((parts[i].kind[0] == 'c') != (kind == REPLAY_C))
-            continue;
-        if (!to_floats(part_values(from, parts[i].layer, sequence),
-                       replay->state->memory + parts[i].offset, parts[i].size))
+    while (next_part(&parts, from, sequence))
+        if (!to_floats(parts.values, replay->state->memory + parts.part->offset, parts.part->size))
             return replay_fault(replay, "an initial state is missing or of the wrong size");
+    return 0;
+}
+
+/* ---- Generating ---- */
+
+const struct cJSON *replay_of_sequence(const struct cJSON *run, const char *key, int sequence)
+{
+    return cJSON_GetArrayItem(json_get(run, key), sequence);
+}
+
+int replay_generated(struct replay *replay, const struct cJSON *ids, const struct cJSON *logits)
+{
+    const struct cJSON *id;
+
+    cJSON_ArrayForEach(id, ids)
+    {
+        uint32_t best = replay_best(replay);
+        int rc = replay_compare(replay, REPLAY_LOGITS, replay->logits, replay->info->output_size,
+                                logits);
+
+        if (rc < 0)
+            return rc;
+        if (!cJSON_IsNumber(id))
+            return replay_fault(replay, "want a list of token ids");
+        replay_compare_ids(replay, best, (int64_t)id->valuedouble);
+        if (id->next)
+            replay_feed_token(replay, best);
+        logits = logits ? logits->next : NULL;
     }
     return 0;
 }
@@ -296,7 +503,7 @@ void replay_decode(struct replay *replay, const struct cJSON *ids, struct buf *o
         size_t len;
 
         if (!cJSON_IsNumber(id) || id->valuedouble < 0 ||
-            id->valuedouble >= (double)replay->info->input_size)
+            id->valuedouble >= (double)replay->info->decoder_size)
             continue;
         len = rnn_decode(replay->model, &decoder, (uint32_t)id->valuedouble, &text);
         buf_put(out, text, len);

@@ -21,14 +21,6 @@ static const char *text_of(struct replay *replay, const struct cJSON *object, co
     return NULL;
 }
 
-static uint32_t best_of(const struct replay *replay)
-{
-    uint32_t best = 0;
-
-    (void)rnn_top(replay->logits, replay->info->output_size, 1, &best); /* there is one */
-    return best;
-}
-
 /* What is called after each fed id; `next_id` is the one that follows in the text, or -1. */
 typedef int step_fn(struct replay *replay, int64_t next_id, const struct cJSON **expected);
 
@@ -60,7 +52,7 @@ static int compare_best(struct replay *replay, int64_t next_id, const struct cJS
     (void)next_id;
     if (!cJSON_IsNumber(*expected))
         return replay_fault(replay, "fewer expected steps than inputs");
-    replay_compare_ids(replay, best_of(replay), (int64_t)(*expected)->valuedouble);
+    replay_compare_ids(replay, replay_best(replay), (int64_t)(*expected)->valuedouble);
     *expected = (*expected)->next;
     return 0;
 }
@@ -106,9 +98,9 @@ static int replay_prompt(struct replay *replay, const struct cJSON *prompt)
         rc = replay_compare(replay, REPLAY_LOGITS, replay->logits, n,
                             json_get(prompt, "last_logits"));
     if (rc == 0)
-        rc = replay_compare_state(replay, REPLAY_H, json_get(prompt, "h_last"), -1);
+        rc = replay_compare_state(replay, REPLAY_H, 0, json_get(prompt, "h_last"), -1);
     if (rc == 0)
-        rc = replay_compare_state(replay, REPLAY_C, json_get(prompt, "c_last"), -1);
+        rc = replay_compare_state(replay, REPLAY_C, 0, json_get(prompt, "c_last"), -1);
     want = json_get(prompt, "last_logprobs");
     if (rc < 0 || !want)
         return rc;
@@ -130,7 +122,7 @@ static int replay_greedy(struct replay *replay, const struct cJSON *greedy)
         return rc;
     cJSON_ArrayForEach(id, json_get(greedy, "ids"))
     {
-        uint32_t best = best_of(replay);
+        uint32_t best = replay_best(replay);
 
         replay_compare_ids(replay, best, cJSON_IsNumber(id) ? (int64_t)id->valuedouble : -1);
         replay_feed_token(replay, best);
@@ -192,7 +184,7 @@ static int replay_all_steps(struct replay *replay, const struct cJSON *object)
     return feed_text(replay, object, "text", compare_logits, logits ? logits->child : NULL);
 }
 
-static int read_tolerance(struct replay *replay, const struct cJSON *golden)
+int replay_tolerance(struct replay *replay, const struct cJSON *golden)
 {
     static const enum replay_kind kinds[] = {REPLAY_LOGITS, REPLAY_LOGPROBS, REPLAY_H, REPLAY_C};
     double atol = 1e-4;
@@ -214,8 +206,11 @@ int replay_texts(struct replay *replay, const struct cJSON *golden)
                  {"stateful", replay_stateful},
                  {"temperature", replay_temperature},
                  {"all_steps", replay_all_steps}};
-    int n = 0, rc = read_tolerance(replay, golden);
+    int n = 0, rc = replay_tolerance(replay, golden);
 
+    if (replay->info->topology != RNN_SYNCED || replay->info->input_kind == RNN_INPUT_DENSE ||
+        replay->info->unsteppable)
+        return replay_fault(replay, "texts are replayed with models that read them as they come");
     for (size_t i = 0; i < sizeof parts / sizeof *parts && rc == 0; i++) {
         const struct cJSON *part = json_get(golden, parts[i].key), *item;
 

@@ -66,6 +66,14 @@ static size_t report_tally(FILE *report, const struct replay *replay)
     return n_off;
 }
 
+/* In the form that it is in. */
+static int replay_form(struct replay *replay, const struct cJSON *golden)
+{
+    if (json_get(golden, "runs"))
+        return replay_runs(replay, golden);
+    return json_get(golden, "words") ? replay_words(replay, golden) : replay_texts(replay, golden);
+}
+
 static int replay_golden(struct rnn_model *model, const struct cJSON *golden, FILE *report,
                          struct rnn_err *err)
 {
@@ -75,7 +83,7 @@ static int replay_golden(struct rnn_model *model, const struct cJSON *golden, FI
     if (rc < 0)
         return rc;
     replay_at(&replay, "golden.json");
-    rc = json_get(golden, "runs") ? replay_runs(&replay, golden) : replay_texts(&replay, golden);
+    rc = replay_form(&replay, golden);
     if (rc < 0) {
         rnn_err_prefix(err, "golden.json: ");
     } else if (report_tally(report, &replay) > 0) {
