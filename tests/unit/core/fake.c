@@ -88,8 +88,9 @@ static const struct rnn_format_ops fake_format = {
 };
 
 const struct rnn_format_ops *const rnn_formats[] = {&fake_format, NULL};
-const struct rnn_cell_ops *const rnn_cells[] = {&rnn_cell_tanh, &rnn_cell_relu, &rnn_cell_lstm,
-                                                &rnn_cell_gru, NULL};
+const struct rnn_cell_ops *const rnn_cells[] = {
+    &rnn_cell_tanh, &rnn_cell_relu,       &rnn_cell_rnn, &rnn_cell_lstm,
+    &rnn_cell_gru,  &rnn_cell_gru_before, NULL};
 
 float fake_random(uint64_t *seed)
 {
@@ -121,26 +122,114 @@ static void add_tensor(struct fake *fake, const char *name, size_t rows, size_t 
                                   .bytes = n * sizeof *values};
 }
 
-static void add_layer(struct fake *fake, size_t k, float scale, uint64_t *seed)
+static void add_named(struct fake *fake, const struct rnn_layer_spec *layer, const char *kind,
+                      size_t rows, size_t columns, float scale, uint64_t *seed)
 {
-    const struct rnn_layer_spec *layer = &fake->spec.stacks[0].layers[k];
-    size_t rows = layer->cell->n_gates * layer->hidden;
     char name[64];
 
-    snprintf(name, sizeof name, "rnn.weight_ih_l%zu", k);
-    add_tensor(fake, name, rows, layer->input_width, scale, seed);
-    snprintf(name, sizeof name, "rnn.weight_hh_l%zu", k);
-    add_tensor(fake, name, rows, rnn_layer_width(layer), scale, seed);
+    if (layer->kind == RNN_LAYER_RECURRENT)
+        snprintf(name, sizeof name, "%s.%s_l%u", layer->module, kind, layer->index);
+    else
+        snprintf(name, sizeof name, "%s.%s", layer->module, kind);
+    add_tensor(fake, name, rows, columns, scale, seed);
+}
+
+static void add_recurrent(struct fake *fake, const struct rnn_layer_spec *layer, float scale,
+                          uint64_t *seed)
+{
+    size_t rows = layer->cell->n_gates * layer->hidden, width = rnn_layer_width(layer);
+
+    add_named(fake, layer, "weight_ih", rows, layer->input_width, scale, seed);
+    add_named(fake, layer, "weight_hh", rows, width, scale, seed);
     if (layer->bias) {
-        snprintf(name, sizeof name, "rnn.bias_ih_l%zu", k);
-        add_tensor(fake, name, rows, 0, scale, seed);
-        snprintf(name, sizeof name, "rnn.bias_hh_l%zu", k);
-        add_tensor(fake, name, rows, 0, scale, seed);
+        add_named(fake, layer, "bias_ih", rows, 0, scale, seed);
+        add_named(fake, layer, "bias_hh", rows, 0, scale, seed);
     }
-    if (layer->proj) {
-        snprintf(name, sizeof name, "rnn.weight_hr_l%zu", k);
-        add_tensor(fake, name, layer->proj, layer->hidden, scale, seed);
+    if (layer->proj)
+        add_named(fake, layer, "weight_hr", layer->proj, layer->hidden, scale, seed);
+    if (layer->settings.peepholes)
+        add_named(fake, layer, "peephole", 3 * layer->hidden, 0, scale, seed);
+    if (layer->learned_state) {
+        add_named(fake, layer, "h_0", width, 0, scale, seed);
+        if (layer->cell->has_c)
+            add_named(fake, layer, "c_0", layer->hidden, 0, scale, seed);
     }
+}
+
+static void add_plain(struct fake *fake, const struct rnn_layer_spec *layer, float scale,
+                      uint64_t *seed)
+{
+    size_t n = layer->hidden;
+    bool dense = layer->kind == RNN_LAYER_DENSE, affine = layer->kind == RNN_LAYER_AFFINE;
+
+    add_named(fake, layer, affine ? "scale" : "weight", n, dense ? layer->input_width : 0,
+              dense ? scale : 1.0f, seed);
+    if (layer->bias || !dense)
+        add_named(fake, layer, affine ? "shift" : "bias", n, 0, scale, seed);
+}
+
+/* The next layer of the stack, over `below` floats. */
+static struct rnn_layer_spec *push(struct fake *fake, const struct fake_shape *shape, size_t below)
+{
+    struct rnn_stack_spec *stack = &fake->spec.stacks[0];
+    struct rnn_layer_spec *layer = &stack->layers[stack->n_layers];
+
+    *layer = (struct rnn_layer_spec){.input_width = below,
+                                     .index = shape->mixed ? 0 : (unsigned)stack->n_layers,
+                                     .bias = !shape->no_bias,
+                                     .directions = 1};
+    if (shape->mixed)
+        snprintf(layer->module, sizeof layer->module, "layers.%u", (unsigned)stack->n_layers);
+    else
+        snprintf(layer->module, sizeof layer->module, "rnn");
+    stack->n_layers++;
+    return layer;
+}
+
+static size_t push_recurrent(struct fake *fake, const struct fake_shape *shape, size_t below,
+                             float scale, uint64_t *seed)
+{
+    struct rnn_layer_spec *layer = push(fake, shape, below);
+
+    layer->cell = shape->cell;
+    layer->settings = shape->settings ? *shape->settings : shape->cell->preset;
+    layer->hidden = shape->hidden;
+    layer->proj = shape->proj;
+    layer->learned_state = shape->learned_state;
+    layer->residual = shape->residual && below == rnn_layer_width(layer);
+    add_recurrent(fake, layer, scale, seed);
+    return rnn_layer_width(layer);
+}
+
+/* Dense, affine, normalising in turn. */
+static size_t push_plain(struct fake *fake, const struct fake_shape *shape, size_t below,
+                         float scale, uint64_t *seed)
+{
+    static const enum rnn_layer_kind kinds[] = {RNN_LAYER_DENSE, RNN_LAYER_AFFINE, RNN_LAYER_NORM};
+    size_t at = fake->spec.stacks[0].n_layers;
+    struct rnn_layer_spec *layer = push(fake, shape, below);
+
+    layer->kind = kinds[at / 2 % 3];
+    layer->hidden = at ? below : shape->hidden + 1;
+    layer->activation = (struct rnn_activation){RNN_ELU, 0.5f, 0};
+    layer->epsilon = 1e-5f;
+    layer->residual = shape->residual && layer->kind == RNN_LAYER_DENSE && below == layer->hidden;
+    add_plain(fake, layer, scale, seed);
+    return layer->hidden;
+}
+
+static size_t push_layers(struct fake *fake, const struct fake_shape *shape, size_t below,
+                          float scale, uint64_t *seed)
+{
+    struct rnn_stack_spec *stack = &fake->spec.stacks[0];
+
+    for (size_t k = 0; k < shape->layers; k++) {
+        if (shape->mixed)
+            below = push_plain(fake, shape, below, scale, seed);
+        below = push_recurrent(fake, shape, below, scale, seed);
+    }
+    stack->n_below = stack->n_layers;
+    return shape->mixed ? push_plain(fake, shape, below, scale, seed) : below;
 }
 
 void fake_make(struct fake *fake, const struct fake_shape *shape, uint64_t seed)
@@ -154,20 +243,7 @@ void fake_make(struct fake *fake, const struct fake_shape *shape, uint64_t seed)
     stack->input_kind = shape->input;
     stack->input_size = shape->input_size;
     stack->embedding_dim = shape->embedding_dim;
-    stack->n_layers = stack->n_below = shape->layers;
-    for (size_t k = 0; k < shape->layers; k++) {
-        stack->layers[k] = (struct rnn_layer_spec){.module = "rnn",
-                                                   .index = (unsigned)k,
-                                                   .cell = shape->cell,
-                                                   .settings = shape->cell->preset,
-                                                   .input_width = below,
-                                                   .hidden = shape->hidden,
-                                                   .proj = shape->proj,
-                                                   .bias = !shape->no_bias,
-                                                   .directions = 1};
-        below = rnn_layer_width(&stack->layers[k]);
-        add_layer(fake, k, scale, &seed);
-    }
+    below = push_layers(fake, shape, below, scale, &seed);
     stack->head = (struct rnn_head_spec){.present = shape->outputs > 0,
                                          .size = shape->outputs,
                                          .bias = !shape->no_head_bias,

@@ -29,6 +29,11 @@ struct fake_shape {
     bool no_bias, no_head_bias, tied;
     enum rnn_head_activation activation;
     float scale; /* of the random weights; 0: 1 / √hidden */
+
+    const struct rnn_cell_settings *settings; /* NULL: the cell's own */
+    bool residual, learned_state;
+    bool mixed; /* a dense, an affine or a normalising layer under each recurrent one and above all
+                 */
 };
 
 /* Small numbers that any language could repeat: xorshift, uniform in [-1, 1). */
