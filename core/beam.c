@@ -113,8 +113,7 @@ static int by_logprob(const void *left, const void *right)
     return a->token < b->token ? -1 : a->token > b->token;
 }
 
-static bool extend(struct rnn_beam *beam, const struct candidate *candidate,
-                   struct hypothesis *out)
+static bool extend(struct rnn_beam *beam, const struct candidate *candidate, struct hypothesis *out)
 {
     if (beam->n_nodes == beam->cap_nodes) {
         size_t cap = beam->cap_nodes ? 2 * beam->cap_nodes : 64;

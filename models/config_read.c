@@ -1,3 +1,4 @@
+/* Reading one key of config.json, with its path in every fault.  Pure functions. */
 #include "models/config_read.h"
 
 #include <stdarg.h>

@@ -95,7 +95,7 @@ struct generate_request {
     uint64_t seed;
     size_t n;      /* texts drawn for each input */
     size_t n_best; /* of them answered with, the most probable ones */
-    int logprobs; /* alternatives per token; -1: none asked for */
+    int logprobs;  /* alternatives per token; -1: none asked for */
     bool echo;
     bool stream;
     size_t beam_width;     /* 0: no beam search */

@@ -79,10 +79,10 @@ struct job_ops {
      */
     enum sequence_next (*first)(struct job *job, struct job_sequence *sequence);
 
-    /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_continue().  A full
-     * stream pauses by itself.  Bytes that a stream should send go to job->out.  Where job->end is
-     * not JOB_RUNNING the deadline has passed or the client is gone: this step was the last, draw
-     * nothing and return SEQUENCE_DONE. */
+    /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_continue().  A
+     * full stream pauses by itself.  Bytes that a stream should send go to job->out.  Where
+     * job->end is not JOB_RUNNING the deadline has passed or the client is gone: this step was the
+     * last, draw nothing and return SEQUENCE_DONE. */
     enum sequence_next (*stepped)(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden);
 

@@ -1,6 +1,6 @@
 /* The arithmetic of the kernels: accuracy against libm in double, special values, the same bits on
- * every instruction set, activations and arrays against their formulas, products against plain loops
- * through the packer. */
+ * every instruction set, activations and arrays against their formulas, products against plain
+ * loops through the packer. */
 #include <check.h>
 #include <float.h>
 #include <math.h>
