@@ -361,7 +361,7 @@ void replay_compare_text(struct replay *replay, const char *got, size_t len, con
     struct replay_tally *tally = &replay->tally[REPLAY_TEXT];
 
     tally->n++;
-    if (strlen(want) == len && memcmp(got, want, len) == 0)
+    if (strlen(want) == len && (len == 0 || memcmp(got, want, len) == 0))
         return;
     tally->n_off++;
     tally->worst = tally->excess = INFINITY;
