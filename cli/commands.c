@@ -4,17 +4,9 @@
 #include <string.h>
 
 const struct cli_command *const cli_commands[] = {
-    &command_serve,
-    &command_generate,
-    &command_predict,
-    &command_score,
-    &command_inspect,
-    &command_verify,
-    &command_bench,
-    &command_health,
-    &command_version,
-    &command_help,
-    NULL,
+    &command_serve,   &command_generate, &command_predict, &command_score,
+    &command_inspect, &command_import,   &command_verify,  &command_bench,
+    &command_health,  &command_version,  &command_help,    NULL,
 };
 
 const struct cli_command *cli_find(const char *name)

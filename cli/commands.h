@@ -9,6 +9,7 @@ extern const struct cli_command command_generate;
 extern const struct cli_command command_predict;
 extern const struct cli_command command_score;
 extern const struct cli_command command_inspect;
+extern const struct cli_command command_import;
 extern const struct cli_command command_verify;
 extern const struct cli_command command_bench;
 extern const struct cli_command command_health;

@@ -5,6 +5,7 @@
 
 #include "cli/commands.h"
 #include "cli/engine.h"
+#include "cli/foreign.h"
 #include "cli/settings.h"
 
 static const struct cli_option options[] = {
@@ -12,11 +13,27 @@ static const struct cli_option options[] = {
     {NULL},
 };
 
-static int inspect(const char *path)
+/* A folder of variables is no model folder. */
+static bool is_variables(const char *path)
+{
+    char file[4200];
+
+    snprintf(file, sizeof file, "%s/manifest.json", path);
+    if (access(file, F_OK) != 0)
+        return false;
+    snprintf(file, sizeof file, "%s/config.json", path);
+    return access(file, F_OK) != 0;
+}
+
+static int inspect(const struct cli_args *args, const char *path)
 {
     struct rnn_err err = {0};
 
+    if (is_variables(path))
+        (void)foreign_start(args, "inspect"); /* without it the words below must do */
     if (model_inspect(path, stdout, &err) < 0) {
+        if (err.code == RNN_EUNSUPPORTED && path == args->operands[0])
+            (void)foreign_start(args, "inspect");
         fflush(stdout);
         return cli_fail("%s: %s", path, err.text);
     }
@@ -31,11 +48,11 @@ static int run(const struct cli_args *args)
     int status = CLI_FAILURE;
 
     if (access(name, F_OK) == 0) /* also a file, with a name of any form */
-        return inspect(name);
+        return inspect(args, name);
     if (!settings_load(args, &config))
         return cli_hint("inspect");
     if (engine_find(config, name, path, sizeof path))
-        status = inspect(path);
+        status = inspect(args, path);
     config_free(config);
     return status;
 }
@@ -48,7 +65,8 @@ const struct cli_command command_inspect = {
     .about = "Prints what a safetensors file holds (every tensor with its type and shape, and the "
              "metadata), or a model folder (its architecture, its vocabulary, its tensors, and "
              "which of them the architecture uses). Faulty parts are named, the rest is listed, "
-             "and the status is then 1.",
+             "and the status is then 1. Of another program's file (as rnnd import reads), what it "
+             "would be taken for.",
     .options = options,
     .run = run,
 };

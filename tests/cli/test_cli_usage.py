@@ -8,7 +8,7 @@ import pytest
 
 from client import GUARD
 
-COMMANDS = ["serve", "generate", "predict", "score", "inspect", "verify", "bench", "health", "version", "help"]
+COMMANDS = ["serve", "generate", "predict", "score", "inspect", "import", "verify", "bench", "health", "version", "help"]
 WITH_MODEL = {"generate": ["x"], "predict": ["x"], "score": ["/dev/null"], "verify": [], "bench": []}
 
 

@@ -13,6 +13,7 @@ from client import SHIPPED, BIN, Daemon
 
 
 def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes many seconds with an instrumented daemon; CI's gates leave it out")
     if not os.access(BIN, os.X_OK):
         raise pytest.UsageError(f"no program at {BIN}: build first, or set RNND_BIN")
 

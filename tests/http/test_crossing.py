@@ -14,6 +14,7 @@ from client import GUARD, SLOW, Stream, collect, expect, read_answer, wait_until
 
 WORKERS = 2
 LONG = {"input": "And ", "max_tokens": 60000, "seed": 1}
+LENGTH = 1500 if SLOW else 6000
 TEXT = "In the beginning God created the heaven and the earth. " * 5000
 
 
@@ -103,9 +104,9 @@ def test_ids_are_minted_by_the_worker_of_the_connection(two):
 @leaving
 @pytest.mark.parametrize("stream", [False, True])
 def test_leaving_while_it_generates(two, session, leave, stream):
-    whole = two.ok("/generate", {"model": "kjv", **LONG, "max_tokens": 6000})
+    whole = two.ok("/generate", {"model": "kjv", **LONG, "max_tokens": LENGTH})
     text = "And " + whole["choices"][0]["text"]
-    request = Stream(two, "/generate", {"session": session, **LONG, "max_tokens": 6000, "stream": stream},
+    request = Stream(two, "/generate", {"session": session, **LONG, "max_tokens": LENGTH, "stream": stream},
                      sock=crossed(two, session))
     if stream:
         events = iter(request)
@@ -160,6 +161,7 @@ def test_leaving_while_it_waits_in_line(two, session, leave, path, body):
     assert two.ok("/predict", {"session": session, "input": "a"})["session"]["position"] == position + 1
 
 
+@pytest.mark.long
 @leaving
 def test_leaving_while_its_stream_is_full(two, session, leave):
     """The sequence waits on one worker for an acknowledgement from the other, which never comes."""

@@ -28,6 +28,7 @@ def test_idle_daemon_ends_at_once(start, number, workers):
     idle.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_lets_running_requests_finish(start, workers):
     daemon = start(workers=workers, args=["--grace-s", "3600"])  # however slow: the grace must not decide
@@ -137,6 +138,7 @@ def test_sighup_reads_settings_again(start, tmp_path):
     assert daemon.post("/predict", fields).status == 200
 
 
+@pytest.mark.long
 def test_sighup_under_load(start):
     daemon = start(workers=2)
     whole = daemon.ok("/generate", {**LONG, "max_tokens": 5000})["choices"][0]["text"]

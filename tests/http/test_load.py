@@ -166,6 +166,7 @@ def test_half_requests_hold_nothing(start):
     daemon.ok("/predict", {"model": "hello", "input": "hell"})
 
 
+@pytest.mark.long
 def test_short_requests_beside_long_prompts(start):
     """A prompt of tens of thousands of characters does not starve a stream or a small question."""
     daemon = start(workers=1)

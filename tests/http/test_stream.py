@@ -186,6 +186,7 @@ def test_a_client_that_vanishes_while_waiting_for_a_session(start):
     quiet(daemon)
 
 
+@pytest.mark.long
 def test_cancelled_session_stands_after_the_last_token_sent(start):
     """After a disconnect the session stands at some token of the text: the state is that of its prefix."""
     length = 6000 if SLOW else 30000
@@ -226,6 +227,7 @@ def test_cancelled_prediction_changes_nothing(start):
 # nearly a kilobyte an event: more than the kernel's buffers take long before the last one
 WIDE = {**LONG, "max_tokens": 12000, "logprobs": 20}
 
+@pytest.mark.long
 def test_a_slow_reader_pauses_only_itself(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096"])
     slow = daemon.stream("/generate", WIDE, receive_buffer=4096)
@@ -252,6 +254,7 @@ def test_a_slow_reader_pauses_only_itself(start):
     assert texts[0].startswith(whole["choices"][0]["text"])
 
 
+@pytest.mark.long
 def test_paused_stream_ends_when_its_client_leaves(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096"])
     slow = daemon.stream("/generate", WIDE, receive_buffer=4096)
@@ -267,6 +270,7 @@ def test_paused_stream_ends_when_its_client_leaves(start):
     assert daemon.metric("rnnd_cancelled_total", cause="client_gone") == 1
 
 
+@pytest.mark.long
 def test_reader_that_never_reads_is_dropped(start):
     daemon = start(workers=1, args=["--stream-buffer-bytes", "4096", "--idle-timeout-s", "2"])
     slow = daemon.stream("/generate", WIDE, receive_buffer=4096)

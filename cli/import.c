@@ -1,0 +1,31 @@
+/* rnnd import: a checkpoint of another program into a model folder.  The work is rnnd-import's. */
+#include "cli/commands.h"
+#include "cli/foreign.h"
+
+static const struct cli_option options[] = {
+#define IMPORT_OPTION(name, metavar, help) {name, metavar, help},
+#include "import/options.def"
+#undef IMPORT_OPTION
+    {NULL},
+};
+
+static int run(const struct cli_args *args)
+{
+    (void)foreign_start(args, "import");
+    return cli_fail("rnnd-import is not there: this rnnd was built without it");
+}
+
+const struct cli_command command_import = {
+    .name = "import",
+    .operands = "FILE",
+    .n_operands = 1,
+    .summary = "make a model folder of another program's checkpoint",
+    .about =
+        "Makes a model folder of FILE: PyTorch (.pt, .pth: a state dict, a training checkpoint, a "
+        "whole model), safetensors, NumPy (.npz), or TensorFlow 1 variables (a folder with "
+        "manifest.json). Nothing in the file is run. What the model was taken for and every "
+        "conversion is printed; what the file cannot tell is asked, with the options that answer. "
+        "The finished folder is opened and run on a fixed input before it gets its name.",
+    .options = options,
+    .run = run,
+};

@@ -1,0 +1,433 @@
+/* Running an imported model.  See trial.h.
+ *
+ * The fixed input is the same for every model of one shape: ids 1, 2, 3, … (below the number of
+ * ids), or frames of sin(1), sin(2), sin(3), …, so that a person can feed it to the original. */
+#include "import/trial.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "core/rnn.h"
+#include "import/reader.h"
+#include "models/file.h"
+
+enum { STEPS = 5, SHOWN = 5, EXPECT_DEPTH = 8 };
+#define EXPECT_MAX_BYTES ((size_t)1 << 28)
+
+/* An array of any shape. */
+struct numbers {
+    double *values; /* [n] */
+    size_t n;
+    size_t rank;
+    size_t shape[ARCHIVE_RANK_MAX];
+};
+
+struct trial {
+    struct rnn_model *model;
+    const struct rnn_model_info *info;
+    struct rnn_scratch *scratch;
+    struct rnn_state *state;
+    float *outputs; /* of the last run: [n_outputs][output_size], logits */
+    size_t n_outputs, outputs_cap;
+    struct rnn_err *err;
+};
+
+/* ---- Running ---- */
+
+static int no_memory(struct trial *t)
+{
+    return rnn_fail(t->err, RNN_ENOMEM, "out of memory");
+}
+
+static int keep_output(struct trial *t, float **row)
+{
+    size_t width = t->info->output_size;
+
+    if (t->n_outputs == t->outputs_cap) {
+        size_t cap = t->outputs_cap ? t->outputs_cap * 2 : 16;
+        float *larger = realloc(t->outputs, cap * width * sizeof *larger);
+
+        if (!larger)
+            return no_memory(t);
+        t->outputs = larger;
+        t->outputs_cap = cap;
+    }
+    *row = t->outputs + t->n_outputs++ * width;
+    return 0;
+}
+
+static int run_input(struct trial *t, const struct rnn_walk_input *input)
+{
+    struct rnn_walk *walk;
+    struct rnn_row row;
+    enum rnn_walk_next next;
+    int rc;
+
+    rnn_state_init(t->model, t->state, 0);
+    t->n_outputs = 0;
+    rc = rnn_walk_new(&walk, t->model, t->state, input, t->err);
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && (next = rnn_walk_next(walk, &row)) != RNN_WALK_DONE) {
+        if (next == RNN_WALK_OUTPUT)
+            rc = keep_output(t, &row.logits);
+        if (rc == 0)
+            rnn_step(t->model, t->scratch, &row, 1);
+    }
+    rnn_walk_free(walk);
+    return rc;
+}
+
+/* ---- The fixed input ---- */
+
+static void print_outputs(struct trial *t, FILE *out)
+{
+    size_t width = t->info->output_size;
+    const float *last = t->outputs + (t->n_outputs - 1) * width;
+
+    fprintf(out, t->n_outputs == 1 ? "  output:" : "  output of the last step:");
+    for (size_t i = 0; i < width && i < SHOWN; i++)
+        fprintf(out, " %.7g", (double)last[i]);
+    fprintf(out, "%s\n", width > SHOWN ? " …" : "");
+    if (t->info->activation == RNN_HEAD_SOFTMAX && t->info->has_head) {
+        uint32_t top;
+
+        rnn_top(last, width, 1, &top);
+        fprintf(out, "  the largest is number %u\n", top);
+    }
+}
+
+static int run_fixed(struct trial *t, FILE *out)
+{
+    size_t width = t->info->input_size;
+    bool frames = t->info->input_kind == RNN_INPUT_DENSE || t->info->topology == RNN_ONE_TO_MANY;
+    size_t steps = t->info->topology == RNN_ONE_TO_MANY ? 1 : STEPS;
+    float *values = frames ? calloc(steps * width, sizeof *values) : NULL;
+    uint32_t ids[STEPS];
+    struct rnn_walk_input input = {.tokens = frames ? NULL : ids, .frames = values, .n = steps};
+    int rc;
+
+    if (frames && !values)
+        return no_memory(t);
+    for (size_t i = 0; frames && i < steps * width; i++)
+        values[i] = (float)sin((double)(i + 1));
+    for (size_t i = 0; i < STEPS; i++)
+        ids[i] = (uint32_t)((i + 1) % width);
+    rc = run_input(t, &input);
+    free(values);
+    if (rc < 0)
+        return rc;
+    if (frames)
+        fprintf(out, "Check: %zu step%s of %zu numbers, sin(1), sin(2), sin(3), …\n", steps,
+                steps == 1 ? "" : "s", width);
+    else
+        fprintf(out, "Check: ids %u %u %u %u %u\n", ids[0], ids[1], ids[2], ids[3], ids[4]);
+    print_outputs(t, out);
+    return 0;
+}
+
+/* ---- Expected values ---- */
+
+static int bad_expect(struct trial *t, const char *what)
+{
+    return rnn_fail(t->err, RNN_EFORMAT, "--expect: %s", what);
+}
+
+/* The nesting of the first elements gives the shape. */
+static bool json_shape(const struct cJSON *json, struct numbers *out)
+{
+    out->n = 1;
+    for (out->rank = 0; cJSON_IsArray(json); json = json->child) {
+        if (out->rank == ARCHIVE_RANK_MAX || !json->child)
+            return false;
+        out->shape[out->rank] = (size_t)cJSON_GetArraySize(json);
+        if (out->shape[out->rank] > EXPECT_MAX_BYTES / out->n)
+            return false;
+        out->n *= out->shape[out->rank++];
+    }
+    return cJSON_IsNumber(json);
+}
+
+static bool json_values(const struct cJSON *json, const struct numbers *shape, size_t depth,
+                        double **at)
+{
+    if (depth == shape->rank) {
+        if (!cJSON_IsNumber(json))
+            return false;
+        *(*at)++ = json->valuedouble;
+        return true;
+    }
+    if (!cJSON_IsArray(json) || (size_t)cJSON_GetArraySize(json) != shape->shape[depth])
+        return false;
+    for (const struct cJSON *item = json->child; item; item = item->next)
+        if (!json_values(item, shape, depth + 1, at))
+            return false;
+    return true;
+}
+
+static int numbers_of_json(struct trial *t, const struct cJSON *json, struct numbers *out)
+{
+    double *at;
+
+    if (!json_shape(json, out))
+        return bad_expect(t, "want arrays of numbers, all of one length at each level");
+    out->values = calloc(out->n, sizeof *out->values);
+    if (!out->values)
+        return no_memory(t);
+    at = out->values;
+    return json_values(json, out, 0, &at)
+               ? 0
+               : bad_expect(t, "want arrays of numbers, all of one length at each level");
+}
+
+static double integer_of(const struct archive_tensor *tensor, size_t i)
+{
+    const unsigned char *at = (const unsigned char *)tensor->data + i * tensor->type->bytes;
+    uint64_t value = 0;
+
+    for (size_t b = tensor->type->bytes; b-- > 0;)
+        value = value << 8 | at[b];
+    return (double)value;
+}
+
+static int numbers_of_tensor(struct trial *t, const struct archive_tensor *tensor,
+                             struct numbers *out)
+{
+    if (tensor->elements == 0 || tensor->elements > EXPECT_MAX_BYTES || tensor->type->bytes > 8)
+        return bad_expect(t, "an array is empty or too large");
+    out->n = tensor->elements;
+    out->rank = tensor->rank;
+    memcpy(out->shape, tensor->shape, sizeof out->shape);
+    out->values = calloc(out->n, sizeof *out->values);
+    if (!out->values)
+        return no_memory(t);
+    for (size_t i = 0; i < out->n; i++)
+        out->values[i] = tensor->type->usable ? archive_number(tensor, i) : integer_of(tensor, i);
+    return 0;
+}
+
+static const char *const parts[] = {"input", "output", "target"};
+
+enum { INPUT, OUTPUT, TARGET, PARTS };
+
+static int load_json(struct trial *t, const char *path, struct numbers *found)
+{
+    struct cJSON *json;
+    char *text;
+    size_t len;
+    int rc = file_load(&text, &len, path, EXPECT_MAX_BYTES, t->err);
+
+    if (rc < 0)
+        return rc;
+    rc = json_parse(&json, text, len, EXPECT_DEPTH, t->err);
+    free(text);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < PARTS && rc == 0; i++) {
+        const struct cJSON *part = cJSON_IsObject(json) ? json_get(json, parts[i]) : NULL;
+
+        if (part)
+            rc = numbers_of_json(t, part, &found[i]);
+    }
+    json_free(json);
+    return rc;
+}
+
+static int load_arrays(struct trial *t, struct input *input, struct numbers *found)
+{
+    struct archive archive = {0};
+    int rc = reader_run(&archive, input, t->err);
+
+    for (size_t i = 0; i < PARTS && rc == 0; i++) {
+        const struct archive_tensor *tensor = archive_find(&archive, parts[i]);
+
+        if (tensor)
+            rc = numbers_of_tensor(t, tensor, &found[i]);
+    }
+    archive_deinit(&archive);
+    return rc;
+}
+
+static int load_expected(struct trial *t, const char *path, struct numbers *found)
+{
+    struct input input;
+    int rc = input_open(&input, path, t->err);
+
+    if (rc == 0) {
+        rc = input.zip ? load_arrays(t, &input, found) : load_json(t, path, found);
+        input_close(&input);
+    }
+    if (rc < 0)
+        rnn_err_prefix(t->err, "--expect %.100s: ", path);
+    else if (!found[INPUT].values || !found[OUTPUT].values)
+        rc = bad_expect(t, "want \"input\" and \"output\"");
+    return rc;
+}
+
+/* ---- Comparing ---- */
+
+/* Ids of a part, of which all must be below `limit`. */
+static int to_ids(struct trial *t, const double *values, size_t n, size_t limit, uint32_t **out)
+{
+    *out = calloc(n + 1, sizeof **out);
+    if (!*out)
+        return no_memory(t);
+    for (size_t i = 0; i < n; i++) {
+        if (!(values[i] >= 0 && values[i] < (double)limit && values[i] == floor(values[i])))
+            return rnn_fail(t->err, RNN_ERANGE, "--expect: input[%zu] is %g, no id below %zu", i,
+                            values[i], limit);
+        (*out)[i] = (uint32_t)values[i];
+    }
+    return 0;
+}
+
+struct gap {
+    double worst;
+    size_t n, n_off, first; /* place of the first that is off */
+};
+
+static void compare(const float *got, const double *want, size_t n, struct gap *gap)
+{
+    for (size_t i = 0; i < n; i++) {
+        double difference = fabs((double)got[i] - want[i]);
+
+        if (!(difference <= 1e-4 + 1e-4 * fabs(want[i])) && gap->n_off++ == 0)
+            gap->first = gap->n + i;
+        if (!(difference <= gap->worst))
+            gap->worst = difference;
+    }
+    gap->n += n;
+}
+
+/* One sequence; its outputs are the next of `want`. */
+static int compare_sequence(struct trial *t, const double *values, size_t steps,
+                            const struct numbers *target, const double *want, size_t left,
+                            struct gap gaps[2])
+{
+    size_t width = t->info->output_size;
+    bool frames = t->info->input_kind == RNN_INPUT_DENSE || t->info->topology == RNN_ONE_TO_MANY;
+    uint32_t *ids = NULL, *target_ids = NULL;
+    float *floats = NULL;
+    struct rnn_walk_input input = {.n = steps, .n_target = target->n};
+    int rc = 0;
+
+    if (frames) {
+        floats = calloc(steps * t->info->input_size, sizeof *floats);
+        rc = floats ? 0 : no_memory(t);
+        for (size_t i = 0; rc == 0 && i < steps * t->info->input_size; i++)
+            floats[i] = (float)values[i];
+    } else {
+        rc = to_ids(t, values, steps, t->info->input_size, &ids);
+    }
+    if (rc == 0 && target->n)
+        rc = to_ids(t, target->values, target->n, t->info->decoder_size, &target_ids);
+    input.tokens = ids;
+    input.frames = floats;
+    input.target = target_ids;
+    if (rc == 0)
+        rc = run_input(t, &input);
+    if (rc == 0 && t->n_outputs * width > left)
+        rc = bad_expect(t, "fewer outputs than the model gives");
+    for (size_t i = 0; rc == 0 && i < t->n_outputs; i++) {
+        float *row = t->outputs + i * width;
+
+        compare(row, want + i * width, width, &gaps[0]);
+        rnn_activate(t->model, row, row);
+        compare(row, want + i * width, width, &gaps[1]);
+    }
+    free(ids);
+    free(target_ids);
+    free(floats);
+    return rc;
+}
+
+/* The input's shape: [steps] ids or [steps][width] numbers, with a batch in front or none. */
+static int split(struct trial *t, const struct numbers *input, size_t *batch, size_t *steps)
+{
+    bool frames = t->info->input_kind == RNN_INPUT_DENSE || t->info->topology == RNN_ONE_TO_MANY;
+    size_t own = frames ? 2 : 1;
+
+    if (frames && t->info->topology == RNN_ONE_TO_MANY && input->rank == 1)
+        own = 1;
+    if (input->rank != own && input->rank != own + 1)
+        return rnn_fail(t->err, RNN_ESHAPE,
+                        "--expect: input has %zu dimensions; want %s, or a batch of those",
+                        input->rank, frames ? "[steps][numbers]" : "[steps] ids");
+    if (frames && input->shape[input->rank - 1] != t->info->input_size)
+        return rnn_fail(t->err, RNN_ESHAPE, "--expect: input has %zu numbers at a step, want %zu",
+                        input->shape[input->rank - 1], t->info->input_size);
+    *batch = input->rank > own ? input->shape[0] : 1;
+    *steps = own == 1 && frames ? 1 : input->shape[input->rank - own];
+    return 0;
+}
+
+static int judge(struct trial *t, const struct gap gaps[2], size_t wanted, FILE *out)
+{
+    const struct gap *gap = gaps[0].n_off == 0 || gaps[1].n_off > 0 ? &gaps[0] : &gaps[1];
+    const char *what = gap == &gaps[0] ? "" : ", after the activation";
+
+    if (gap->n != wanted)
+        return rnn_fail(t->err, RNN_ESHAPE, "--expect: output has %zu numbers, the model gives %zu",
+                        wanted, gap->n);
+    if (gap->n_off > 0)
+        return rnn_fail(t->err, RNN_ERANGE,
+                        "--expect: %zu of %zu outputs are off, the first is number %zu, the "
+                        "largest difference %.3g",
+                        gap->n_off, gap->n, gap->first, gap->worst);
+    fprintf(out, "Expected outputs: %zu agree%s, largest difference %.3g\n", gap->n, what,
+            gap->worst);
+    return 0;
+}
+
+static int run_expected(struct trial *t, const char *path, FILE *out)
+{
+    struct numbers found[PARTS] = {0};
+    const struct numbers *input = &found[INPUT], *want = &found[OUTPUT];
+    struct gap gaps[2] = {0};
+    size_t batch = 0, steps = 0;
+    int rc = load_expected(t, path, found);
+
+    if (rc == 0)
+        rc = split(t, input, &batch, &steps);
+    for (size_t b = 0; b < batch && rc == 0; b++)
+        rc = compare_sequence(t, input->values + b * (input->n / batch), steps, &found[TARGET],
+                              want->values + gaps[0].n, want->n - gaps[0].n, gaps);
+    if (rc == 0)
+        rc = judge(t, gaps, want->n, out);
+    for (size_t i = 0; i < PARTS; i++)
+        free(found[i].values);
+    return rc;
+}
+
+/* ---- The whole ---- */
+
+static int prepare(struct trial *t, const char *folder)
+{
+    int rc = rnn_model_open(&t->model, folder, NULL, t->err);
+
+    if (rc < 0)
+        return rc;
+    t->info = rnn_model_info(t->model);
+    t->state = malloc(t->info->state_bytes);
+    if (!t->state)
+        return no_memory(t);
+    return rnn_scratch_new(&t->scratch, t->model, 1, t->err);
+}
+
+int trial_run(const char *folder, const char *expect, FILE *out, struct rnn_err *err)
+{
+    struct trial trial = {.err = err};
+    int rc = prepare(&trial, folder);
+
+    if (rc == 0)
+        rc = run_fixed(&trial, out);
+    if (rc == 0 && expect)
+        rc = run_expected(&trial, expect, out);
+    rnn_scratch_free(trial.scratch);
+    free(trial.state);
+    free(trial.outputs);
+    rnn_model_unref(trial.model);
+    return rc;
+}

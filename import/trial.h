@@ -1,0 +1,16 @@
+/* The end check: the finished folder is opened as the daemon would, and run.
+ *
+ * One thread. */
+#ifndef IMPORT_TRIAL_H
+#define IMPORT_TRIAL_H
+
+#include <stdio.h>
+
+#include "base/err.h"
+
+/* Opens the folder, runs it on a fixed input and prints that input and the first outputs.  Where
+ * `expect` names a file (JSON or npz) with "input" and "output", runs that, too, and fails
+ * (RNN_ERANGE) where an output differs by more than 1e-4 + 1e-4 |want|. */
+int trial_run(const char *folder, const char *expect, FILE *out, struct rnn_err *err);
+
+#endif
