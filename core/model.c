@@ -100,6 +100,13 @@ static void fill_head_info(struct rnn_model_info *info, const struct rnn_stack_s
     info->pen = head->pen;
 }
 
+static bool writes_frames(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_SYNCED && info->input_kind == RNN_INPUT_DENSE &&
+           !info->unsteppable &&
+           (info->activation == RNN_HEAD_MIXTURE || info->n_values == info->input_size);
+}
+
 static void fill_info(struct opening *o)
 {
     static const char *const attentions[] = {NULL, "additive", "dot", "general"};
@@ -121,6 +128,7 @@ static void fill_info(struct opening *o)
     fill_head_info(info, decoder);
     info->attention = attentions[decoder->attention.kind];
     info->unsteppable = why_unsteppable(o->model);
+    info->writes_frames = writes_frames(info);
     info->state_bytes = sizeof(struct rnn_state) + o->model->memory_floats * sizeof(float);
     info->max_len = spec->max_len;
     info->unk = spec->unk;

@@ -70,6 +70,7 @@ struct rnn_model_info {
     size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
     size_t components;  /* of a mixture; 0: none */
     unsigned pen;       /* its pen logits: 1 or 3 */
+    bool writes_frames; /* what it gives can be its next frame: rnn_sample_frame() */
     const char *attention;   /* "additive", "dot", "general", or NULL */
     const char *unsteppable; /* why the state between two steps is not the whole memory, so that no
                                 session can be held, in words; NULL: it is */
@@ -305,6 +306,20 @@ void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool gener
  * where every token is banned.  Allocates nothing. */
 int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng,
                uint32_t *token);
+
+/* ---- Frames ---- */
+
+#define RNN_PEN_END 2 /* the third of three pen states: the drawing ends with this point */
+
+/* Of a model that writes frames: the next one, in the units of the data, drawn from the logits of
+ * the last; frame [input_size], finite, to be fed back.  True where nothing comes after it.
+ *
+ * A mixture gives a point, dx, dy and the pen, and takes four numbers of the generator; the
+ * temperature divides the logits of weights and pen and multiplies the variances (Graves 2013; Ha
+ * and Eck 2017).  A Gaussian takes one for each value, its variances multiplied likewise.  Plain
+ * values are taken as they are, at any temperature.  With temperature 0 the means, and no draw. */
+bool rnn_sample_frame(const struct rnn_model *model, const float *logits, float temperature,
+                      struct rnn_rng *rng, float *frame);
 
 /* ---- Beam search ---- */
 
