@@ -18,6 +18,8 @@
 
 #include "base/err.h"
 
+struct buf;
+
 /* ---- Kernels ---- */
 
 enum rnn_isa { RNN_ISA_AUTO, RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512 };
@@ -75,9 +77,10 @@ struct rnn_model_info {
     size_t max_len;          /* tokens that the model's makers let it write at most; 0: unsaid */
     uint64_t parameters;
     size_t state_bytes;
-    size_t weight_bytes;   /* packed weights in memory, table included */
-    size_t table_bytes;    /* 0: layer 0's input product is computed */
-    char fingerprint[65];  /* SHA-256 of shape and weights, hexadecimal */
+    const char *const *initial_states; /* names of those it ships, NULL at the end */
+    size_t weight_bytes;               /* packed weights in memory, table included */
+    size_t table_bytes;                /* 0: layer 0's input product is computed */
+    char fingerprint[65];              /* SHA-256 of shape and weights, hexadecimal */
     const char *tokenizer; /* "char", "word", "symbol": of the texts that it gives and takes; NULL:
                               ids and frames only */
     const char *source_tokenizer; /* of the texts that it takes, where it is another one; or NULL */
@@ -132,6 +135,31 @@ struct rnn_state_part {
     size_t size;   /* in floats */
 };
 const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts);
+
+/* What a part is called: "h.l0", "c.l1", "encoder.h.l0_reverse", "y", "pool".  `out` holds
+ * RNN_PART_NAME_MAX bytes. */
+#define RNN_PART_NAME_MAX 48
+void rnn_state_part_name(const struct rnn_state_part *part, char *out);
+
+/* To the initial state of that name which the model ships (info->initial_states), with the
+ * generator {seed, 0, 0} and the position that it was saved at.  RNN_ENOENT, which lists the names.
+ */
+int rnn_state_init_named(const struct rnn_model *model, const char *name, struct rnn_state *state,
+                         uint64_t seed, struct rnn_err *err);
+
+/* A state as one safetensors file, appended to `out`: a float32 tensor for each part, by its name,
+ * and in the metadata "format" ("rnnd-state-1"), "model", "fingerprint", "position", "seed",
+ * "draws" and "stream" of the generator, and "checksum": SHA-256, hexadecimal, over the lines
+ * format, fingerprint, position, seed, draws and stream, each with its line feed, and then the
+ * bytes of all tensors in their order.  RNN_ENOMEM. */
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
+                    struct rnn_err *err);
+
+/* Reads such a file, from whomever it comes: every byte is checked.  RNN_EFORMAT for what is no
+ * such file, is damaged or holds a number that is not finite; RNN_ESHAPE for a state of another
+ * model, or of this one with other weights.  `out` (state_bytes) is untouched on failure. */
+int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
+                   struct rnn_state *out, struct rnn_err *err);
 
 /* ---- Step ---- */
 
