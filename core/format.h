@@ -20,6 +20,9 @@
 /* An open checkpoint; each format has its own struct behind this name. */
 struct rnn_source;
 struct rnn_tokenizer;
+struct rnn_model;
+struct rnn_state;
+struct buf;
 
 /* A view into the source, valid until it is closed. */
 struct rnn_tensor {
@@ -67,11 +70,26 @@ struct rnn_format_ops {
      * input_size of stacks[1] (the format has checked); n_labels equals the output size. */
     void (*take_texts)(struct rnn_source *source, struct rnn_texts *out);
 
+    /* The initial states that the checkpoint ships, by index, in order of their names (valid as
+     * session ids are); each is a file of rnn_state_format. */
+    size_t (*n_states)(const struct rnn_source *source);
+    void (*state_at)(const struct rnn_source *source, size_t index, const char **name,
+                     const void **bytes, size_t *len);
+
     /* SHA-256, hexadecimal, NUL-ended, over whatever decides the numbers: shape and weights. */
     void (*fingerprint)(const struct rnn_source *source, char out[65]);
 };
 
 /* All formats, in the order they are tried; NULL-ended.  Stands in models/registry.c. */
 extern const struct rnn_format_ops *const rnn_formats[];
+
+/* A state as bytes; core/rnn.h has what the calls promise.  Stands in models/registry.c, too. */
+struct rnn_state_format {
+    int (*write)(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
+                 struct rnn_err *err);
+    int (*read)(const struct rnn_model *model, const void *bytes, size_t len, struct rnn_state *out,
+                struct rnn_err *err);
+};
+extern const struct rnn_state_format *const rnn_state_format;
 
 #endif

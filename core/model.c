@@ -100,6 +100,13 @@ static void fill_head_info(struct rnn_model_info *info, const struct rnn_stack_s
     info->pen = head->pen;
 }
 
+static bool writes_frames(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_SYNCED && info->input_kind == RNN_INPUT_DENSE &&
+           !info->unsteppable &&
+           (info->activation == RNN_HEAD_MIXTURE || info->n_values == info->input_size);
+}
+
 static void fill_info(struct opening *o)
 {
     static const char *const attentions[] = {NULL, "additive", "dot", "general"};
@@ -121,6 +128,7 @@ static void fill_info(struct opening *o)
     fill_head_info(info, decoder);
     info->attention = attentions[decoder->attention.kind];
     info->unsteppable = why_unsteppable(o->model);
+    info->writes_frames = writes_frames(info);
     info->state_bytes = sizeof(struct rnn_state) + o->model->memory_floats * sizeof(float);
     info->max_len = spec->max_len;
     info->unk = spec->unk;
@@ -140,6 +148,7 @@ static void destroy(struct rnn_model *model)
     free(model->layers);
     free(model->passes);
     free(model->parts);
+    model_free_states(model);
     if (model->texts.tokenizer)
         model->texts.tokenizer->ops->free(model->texts.tokenizer);
     if (model->texts.source)
@@ -159,7 +168,9 @@ static int build(struct opening *o)
         return rc;
     fill_info(o);
     rc = model_load(o->model, o->format, o->source, o->table_max, o->err);
-    return rc < 0 ? rc : take_texts(o);
+    if (rc == 0)
+        rc = take_texts(o);
+    return rc < 0 ? rc : model_take_states(o->model, o->format, o->source, o->err);
 }
 
 static const struct rnn_format_ops *find_format(const char *path)
@@ -215,18 +226,4 @@ void rnn_model_unref(struct rnn_model *model)
 const struct rnn_model_info *rnn_model_info(const struct rnn_model *model)
 {
     return &model->info;
-}
-
-void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint64_t seed)
-{
-    memset(state, 0, model->info.state_bytes);
-    if (model->initial)
-        memcpy(state->memory, model->initial, model->memory_floats * sizeof(float));
-    state->rng.seed = seed;
-}
-
-const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts)
-{
-    *n_parts = model->n_parts;
-    return model->parts;
 }

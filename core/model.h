@@ -122,6 +122,9 @@ struct rnn_model {
     struct rnn_state_part *parts;
     size_t n_parts;
     size_t memory_floats;
+    char **state_names; /* [n_states + 1], NULL at the end: the initial states that it ships */
+    struct rnn_state **states; /* [n_states] */
+    size_t n_states;
 
     /* Where the readout finds its vector between steps. */
     size_t readout_at; /* in the state: the top h, the last output, or what the pool holds */
@@ -144,6 +147,12 @@ struct rnn_memory {
 
 /* core/layout.c: shapes of layers, passes and state, from the spec.  RNN_ENOMEM. */
 int model_lay_out(struct rnn_model *model, struct rnn_err *err);
+
+/* core/state.c: the initial states that the checkpoint ships, once the model is laid out; and their
+ * end. */
+int model_take_states(struct rnn_model *model, const struct rnn_format_ops *format,
+                      const struct rnn_source *source, struct rnn_err *err);
+void model_free_states(struct rnn_model *model);
 
 /* core/step.c: a row's input to a pass as a vector, made in `made` [in_width] where it has to be;
  * NULL where it is a token that only a product looks at. */

@@ -18,6 +18,8 @@
 
 #include "base/err.h"
 
+struct buf;
+
 /* ---- Kernels ---- */
 
 enum rnn_isa { RNN_ISA_AUTO, RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512 };
@@ -68,15 +70,17 @@ struct rnn_model_info {
     size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
     size_t components;  /* of a mixture; 0: none */
     unsigned pen;       /* its pen logits: 1 or 3 */
+    bool writes_frames; /* what it gives can be its next frame: rnn_sample_frame() */
     const char *attention;   /* "additive", "dot", "general", or NULL */
     const char *unsteppable; /* why the state between two steps is not the whole memory, so that no
                                 session can be held, in words; NULL: it is */
     size_t max_len;          /* tokens that the model's makers let it write at most; 0: unsaid */
     uint64_t parameters;
     size_t state_bytes;
-    size_t weight_bytes;   /* packed weights in memory, table included */
-    size_t table_bytes;    /* 0: layer 0's input product is computed */
-    char fingerprint[65];  /* SHA-256 of shape and weights, hexadecimal */
+    const char *const *initial_states; /* names of those it ships, NULL at the end */
+    size_t weight_bytes;               /* packed weights in memory, table included */
+    size_t table_bytes;                /* 0: layer 0's input product is computed */
+    char fingerprint[65];              /* SHA-256 of shape and weights, hexadecimal */
     const char *tokenizer; /* "char", "word", "symbol": of the texts that it gives and takes; NULL:
                               ids and frames only */
     const char *source_tokenizer; /* of the texts that it takes, where it is another one; or NULL */
@@ -131,6 +135,31 @@ struct rnn_state_part {
     size_t size;   /* in floats */
 };
 const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts);
+
+/* What a part is called: "h.l0", "c.l1", "encoder.h.l0_reverse", "y", "pool".  `out` holds
+ * RNN_PART_NAME_MAX bytes. */
+#define RNN_PART_NAME_MAX 48
+void rnn_state_part_name(const struct rnn_state_part *part, char *out);
+
+/* To the initial state of that name which the model ships (info->initial_states), with the
+ * generator {seed, 0, 0} and the position that it was saved at.  RNN_ENOENT, which lists the names.
+ */
+int rnn_state_init_named(const struct rnn_model *model, const char *name, struct rnn_state *state,
+                         uint64_t seed, struct rnn_err *err);
+
+/* A state as one safetensors file, appended to `out`: a float32 tensor for each part, by its name,
+ * and in the metadata "format" ("rnnd-state-1"), "model", "fingerprint", "position", "seed",
+ * "draws" and "stream" of the generator, and "checksum": SHA-256, hexadecimal, over the lines
+ * format, fingerprint, position, seed, draws and stream, each with its line feed, and then the
+ * bytes of all tensors in their order.  RNN_ENOMEM. */
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
+                    struct rnn_err *err);
+
+/* Reads such a file, from whomever it comes: every byte is checked.  RNN_EFORMAT for what is no
+ * such file, is damaged or holds a number that is not finite; RNN_ESHAPE for a state of another
+ * model, or of this one with other weights.  `out` (state_bytes) is untouched on failure. */
+int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
+                   struct rnn_state *out, struct rnn_err *err);
 
 /* ---- Step ---- */
 
@@ -279,6 +308,20 @@ void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool gener
  * where every token is banned.  Allocates nothing. */
 int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng,
                uint32_t *token);
+
+/* ---- Frames ---- */
+
+#define RNN_PEN_END 2 /* the third of three pen states: the drawing ends with this point */
+
+/* Of a model that writes frames: the next one, in the units of the data, drawn from the logits of
+ * the last; frame [input_size], finite, to be fed back.  True where nothing comes after it.
+ *
+ * A mixture gives a point, dx, dy and the pen, and takes four numbers of the generator; the
+ * temperature divides the logits of weights and pen and multiplies the variances (Graves 2013; Ha
+ * and Eck 2017).  A Gaussian takes one for each value, its variances multiplied likewise.  Plain
+ * values are taken as they are, at any temperature.  With temperature 0 the means, and no draw. */
+bool rnn_sample_frame(const struct rnn_model *model, const float *logits, float temperature,
+                      struct rnn_rng *rng, float *frame);
 
 /* ---- Beam search ---- */
 

@@ -7,6 +7,7 @@
  * inside the folder.  Opened on one thread, at start or in the pool. */
 #include "models/format_folder.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <gnutls/crypto.h>
 #include <stdio.h>
@@ -27,6 +28,16 @@
 #define CONFIG_MAX_BYTES  ((size_t)1 << 22)
 #define VOCAB_MAX_BYTES   ((size_t)1 << 26)
 #define METRICS_MAX_BYTES ((size_t)1 << 20)
+#define STATE_MAX_BYTES   ((size_t)1 << 28)
+#define STATE_NAME_MAX    64
+#define STATE_SUFFIX      ".safetensors"
+
+/* A file states/NAME.safetensors. */
+struct state_bytes {
+    char *name;
+    char *bytes;
+    size_t len;
+};
 
 struct rnn_source {
     struct rnn_spec spec;
@@ -34,6 +45,8 @@ struct rnn_source {
     const struct safetensors_entry **tensors; /* [n_tensors], the model's own, sorted by name */
     size_t n_tensors;
     struct rnn_texts texts;
+    struct state_bytes *states; /* [n_states], by name */
+    size_t n_states;
 };
 
 static bool probe(const char *path)
@@ -168,6 +181,71 @@ static int load_metrics(struct rnn_source *source, const char *folder, struct rn
     return 0;
 }
 
+/* ---- Initial states ---- */
+
+static int by_code_point(const struct dirent **a, const struct dirent **b)
+{
+    return strcmp((*a)->d_name, (*b)->d_name);
+}
+
+/* The length of NAME where the entry is NAME.safetensors and NAME a fit name; else 0. */
+static size_t state_name_len(const char *entry)
+{
+    size_t len = strlen(entry), suffix = sizeof STATE_SUFFIX - 1;
+    size_t good = strspn(entry, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                "0123456789._-");
+
+    if (len <= suffix || good != len || entry[0] == '.' || len - suffix > STATE_NAME_MAX ||
+        strcmp(entry + len - suffix, STATE_SUFFIX) != 0)
+        return 0;
+    return len - suffix;
+}
+
+static int is_state(const struct dirent *entry)
+{
+    return state_name_len(entry->d_name) > 0;
+}
+
+static int load_state(struct rnn_source *source, const char *folder, const char *entry,
+                      struct rnn_err *err)
+{
+    struct state_bytes *state = &source->states[source->n_states];
+    char file[sizeof "states/" + STATE_NAME_MAX + sizeof STATE_SUFFIX];
+
+    state->name = strndup(entry, state_name_len(entry));
+    if (!state->name)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    snprintf(file, sizeof file, "states/%.*s" STATE_SUFFIX, STATE_NAME_MAX, state->name);
+    source->n_states++;
+    return load_text(folder, file, STATE_MAX_BYTES, true, &state->bytes, &state->len, err);
+}
+
+static int load_states(struct rnn_source *source, const char *folder, struct rnn_err *err)
+{
+    char *path = path_in(folder, "states");
+    struct dirent **entries;
+    int n, rc = 0;
+
+    if (!path)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    n = scandir(path, &entries, is_state, by_code_point);
+    free(path);
+    if (n < 0)
+        return errno == ENOENT || errno == ENOTDIR
+                   ? 0
+                   : rnn_fail(err, RNN_EIO, "states: %s", strerror(errno));
+    source->states = calloc((size_t)n + 1, sizeof *source->states);
+    if (!source->states)
+        rc = rnn_fail(err, RNN_ENOMEM, "out of memory");
+    for (int i = 0; i < n; i++) {
+        if (rc == 0)
+            rc = load_state(source, folder, entries[i]->d_name, err);
+        free(entries[i]);
+    }
+    free(entries);
+    return rc;
+}
+
 /* ---- Tensors ---- */
 
 static int by_name(const void *a, const void *b)
@@ -261,6 +339,11 @@ static void close_source(struct rnn_source *source)
         texts->source->ops->free(texts->source);
     free(texts->labels);
     free(texts->metrics_json);
+    for (size_t i = 0; i < source->n_states; i++) {
+        free(source->states[i].name);
+        free(source->states[i].bytes);
+    }
+    free(source->states);
     free(source->tensors);
     safetensors_free(source->file);
     free(source);
@@ -283,6 +366,8 @@ static int fill_source(struct rnn_source *source, const struct model_config *con
         rc = load_vocab(source, folder, err);
     if (rc == 0)
         rc = load_metrics(source, folder, err);
+    if (rc == 0)
+        rc = load_states(source, folder, err);
     return rc;
 }
 
@@ -349,6 +434,19 @@ static void take_texts(struct rnn_source *source, struct rnn_texts *out)
 {
     *out = source->texts;
     source->texts = (struct rnn_texts){0};
+}
+
+static size_t n_states(const struct rnn_source *source)
+{
+    return source->n_states;
+}
+
+static void state_at(const struct rnn_source *source, size_t index, const char **name,
+                     const void **bytes, size_t *len)
+{
+    *name = source->states[index].name;
+    *bytes = source->states[index].bytes;
+    *len = source->states[index].len;
 }
 
 /* ---- Fingerprint ---- */
@@ -472,4 +570,6 @@ const struct rnn_format_ops format_folder = {.name = "folder",
                                              .tensor_at = tensor_at,
                                              .tensor = tensor,
                                              .take_texts = take_texts,
+                                             .n_states = n_states,
+                                             .state_at = state_at,
                                              .fingerprint = fingerprint};

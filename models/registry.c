@@ -7,11 +7,14 @@
 #include "core/cell.h"
 #include "core/format.h"
 #include "models/format_folder.h"
+#include "models/state_file.h"
 #include "models/tokenizer_char.h"
 #include "models/tokenizer_word.h"
 #include "models/vocab.h"
 
 const struct rnn_format_ops *const rnn_formats[] = {&format_folder, NULL};
+
+const struct rnn_state_format *const rnn_state_format = &state_file;
 
 const struct rnn_cell_ops *const rnn_cells[] = {
     &rnn_cell_tanh, &rnn_cell_relu,       &rnn_cell_rnn, &rnn_cell_lstm,
