@@ -74,6 +74,7 @@ struct predict_request {
     unsigned steps; /* enum predict_steps */
     uint32_t top_k;
     unsigned returns; /* bits of enum predict_return */
+    struct input_list candidates;
 };
 
 struct bias_entry {

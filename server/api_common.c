@@ -151,7 +151,8 @@ bool api_decodes(const struct rnn_model_info *info)
 
 bool api_language_model(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && info->input_kind != RNN_INPUT_DENSE && info->has_head &&
+    return info->topology == RNN_SYNCED && !info->unsteppable &&
+           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
            info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
 }
 

@@ -231,7 +231,7 @@ static void finish(struct job *job, enum job_end end)
     struct score_job *s = of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_results(job, s->what.common.inputs.batch, s->input_steps, put_scores);
+    answer_results(job, s->what.common.inputs.batch, 1, s->input_steps, put_scores);
 }
 
 static void free_job(struct job *job)
