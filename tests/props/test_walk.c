@@ -2,18 +2,16 @@
  * say in double; all instruction sets give the same bits; the token table changes nothing; a walk
  * does not notice the other rows of its steps; pieces equal the whole, and reading equals the last
  * step, wherever a state can be held; the last output alone is the last of all.  A case's number is
- * its seed, which a fault names: WALK_SEEDS=FROM:TO runs others, WALK_SHOW=1 prints their
+ * its seed, which a fault names: SEEDS=FROM:TO runs others, SHOW=1 prints their
  * config.json. */
-#include <check.h>
 #include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "core/rnn.h"
+#include "laws.h"
 #include "net.h"
 
-enum { STEPS_MAX = 6, TARGET_MAX = 5, WALKS = 5, SEEDS = 400 };
+enum { STEPS_MAX = 6, TARGET_MAX = 5, WALKS = 5, N_SEEDS = 400 };
 
 static const enum rnn_isa isas[] = {RNN_ISA_SCALAR, RNN_ISA_AVX2, RNN_ISA_AVX512};
 
@@ -166,7 +164,7 @@ static struct rnn_model *draw_model(int seed, bool table)
 {
     net_draw(&net, (uint64_t)seed);
     net_write(&net);
-    if (getenv("WALK_SHOW")) {
+    if (getenv("SHOW")) {
         char *config = net_config(&net);
 
         fprintf(stderr, "%d: %s\n", seed, config);
@@ -532,25 +530,8 @@ int main(void)
                            pieces_equal_the_whole,
                            reading_is_the_last_step_again,
                            the_last_output_alone_is_the_last_of_all,
-                           padding_stays_zero};
-    const char *seeds = getenv("WALK_SEEDS");
-    int from = 0, to = SEEDS, failed;
-    Suite *suite = suite_create("props/walk");
-    TCase *tcase = tcase_create("laws");
-    SRunner *runner;
+                           padding_stays_zero,
+                           NULL};
 
-    if (seeds && (sscanf(seeds, "%d:%d", &from, &to) != 2 || from < 0 || to <= from)) {
-        fprintf(stderr, "WALK_SEEDS: want FROM:TO, found '%s'\n", seeds);
-        return EXIT_FAILURE;
-    }
-    printf("WALK_SEEDS=%d:%d\n", from, to);
-    tcase_set_timeout(tcase, 0);
-    for (size_t i = 0; i < sizeof laws / sizeof *laws; i++)
-        tcase_add_loop_test(tcase, laws[i], from, to);
-    suite_add_tcase(suite, tcase);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_NORMAL);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return run_laws("props/walk", laws, N_SEEDS);
 }
