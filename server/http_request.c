@@ -169,16 +169,19 @@ void exchange_gone(struct exchange *x)
 static void tell(struct exchange *x)
 {
     const struct request_hooks *hooks = x->request.hooks;
-    bool gone = x->tell_gone, drained = x->tell_drained;
+    bool gone = x->tell_gone, drained = x->tell_drained, turn = x->tell_turn;
 
-    x->noticed = x->tell_gone = x->tell_drained = false;
-    if (!x->handler_has_it || !hooks)
+    x->noticed = x->tell_gone = x->tell_drained = x->tell_turn = false;
+    if (!x->handler_has_it)
         return;
-    if (gone && hooks->gone) {
+    if (gone && hooks && hooks->gone) {
         hooks->gone(&x->request);
         exchange_handler_ends(x);
-    } else if (drained && !x->gone && hooks->drained) {
+        upgrade_end(x);
+    } else if (drained && !x->gone && hooks && hooks->drained) {
         hooks->drained(&x->request);
+    } else if (turn && !x->gone && x->upgrade) {
+        x->socket_hooks->turn(&x->request);
     }
 }
 
@@ -276,8 +279,8 @@ static enum MHD_Result queue(struct exchange *x)
     const struct server *server = x->http->shard->server;
     enum MHD_Result done;
 
-    if (x->close || x->http->draining ||
-        atomic_load_explicit(&server->draining, memory_order_relaxed))
+    if (!x->socket_hooks && (x->close || x->http->draining ||
+                             atomic_load_explicit(&server->draining, memory_order_relaxed)))
         (void)MHD_add_response_header(x->response, "Connection", "close");
     done = MHD_queue_response(x->connection->mhd, x->status, x->response);
     MHD_destroy_response(x->response); /* libmicrohttpd holds its own reference */
@@ -324,6 +327,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
         memcpy(x->request.id, id, strlen(id) + 1);
     else
         http_mint_id(http, x->request.id);
+    x->request.old_http = strcmp(version, "HTTP/1.0") == 0;
     head.malformed |= c->target_malformed;
     if (!head_check(x, &head, version))
         return refuse_early(x, &head);
@@ -418,8 +422,8 @@ static unsigned final_status(const struct exchange *x, enum MHD_RequestTerminati
     return x->status;
 }
 
-static void account(const struct exchange *x, struct MHD_Connection *mhd,
-                    enum MHD_RequestTerminationCode code)
+void exchange_account(struct exchange *x, struct MHD_Connection *mhd,
+                      enum MHD_RequestTerminationCode code)
 {
     struct shard *shard = x->http->shard;
     const char *route = x->request.route_name ? x->request.route_name : ROUTE_NONE;
@@ -427,6 +431,9 @@ static void account(const struct exchange *x, struct MHD_Connection *mhd,
     unsigned refused = x->queued ? 0 : http_refused_claim(x->http, mhd);
     unsigned status = refused ? refused : final_status(x, code);
 
+    if (x->accounted)
+        return;
+    x->accounted = true;
     metrics_request(shard->metrics, route, status, seconds);
     log_line(CONFIG_LOG_INFO, "request", LOG_TEXT("id", x->request.id),
              LOG_TEXT("method", x->method_name), LOG_TEXT("route", route),
@@ -445,7 +452,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     *context = NULL;
     c = x->connection;
-    account(x, mhd, code);
+    exchange_account(x, mhd, code);
     c->exchange = NULL;
     c->bytes_known = false;
     x->connection = NULL;
