@@ -10,7 +10,7 @@
 
 #include "base/checked.h"
 #include "server/answer.h"
-#include "server/sse.h"
+#include "server/event.h"
 
 /* Bytes of one drawing in an answer, but for its frames. */
 enum { DRAWING_BYTES = 128 };
@@ -68,12 +68,12 @@ static void frame_event(struct generate_job *g, const struct job_sequence *seque
 {
     struct buf *out = &g->job.out;
 
-    sse_begin(out, "frame");
+    event_begin(out, "frame");
     generate_event_place(g, sequence->index);
     buf_puts(out, ",\"frame\":");
     buf_f32_array(out, g->texts[sequence->index].frame, g->info->input_size);
     buf_putc(out, '}');
-    sse_end(out);
+    event_end(out);
 }
 
 void generate_draw_frame(struct generate_job *g, struct job_sequence *sequence, const float *logits,
