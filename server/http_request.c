@@ -21,6 +21,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/router.h"
+#include "server/ws_handshake.h"
 
 #define STATUS_CLIENT_GONE 499 /* in logs and metrics only */
 #define STATUS_SHUT_DOWN   503
@@ -172,8 +173,10 @@ static void tell(struct exchange *x)
     bool gone = x->tell_gone, drained = x->tell_drained, turn = x->tell_turn;
 
     x->noticed = x->tell_gone = x->tell_drained = x->tell_turn = false;
-    if (!x->handler_has_it)
+    if (!x->handler_has_it) {
+        upgrade_end(x); /* it has ended before the 101 was out */
         return;
+    }
     if (gone && hooks && hooks->gone) {
         hooks->gone(&x->request);
         exchange_handler_ends(x);
@@ -212,19 +215,35 @@ static bool open_to_all(const char *path)
     return false;
 }
 
+/* Whether a key was sent, and whose it is (NULL: unknown): as a bearer token, or, by a page that
+ * opens a WebSocket and can set no headers, among the subprotocols. */
+static bool key_sent(struct exchange *x, const struct keys *keys, const char **name)
+{
+    const char *sent = http_header(&x->request, "Authorization");
+    char key[KEYS_KEY_MAX + 1];
+
+    if (sent && strncasecmp(sent, "Bearer ", 7) == 0) {
+        *name = keys_name(keys, sent + 7 + strspn(sent + 7, " "));
+        return true;
+    }
+    if (!http_header(&x->request, "Upgrade") ||
+        !ws_offered_key(http_header(&x->request, "Sec-WebSocket-Protocol"), key, sizeof key))
+        return false;
+    *name = keys_name(keys, key);
+    explicit_bzero(key, sizeof key);
+    return true;
+}
+
 /* Finds out who asks.  False: refused. */
 static bool key_check(struct exchange *x)
 {
     const struct keys *keys =
         atomic_load_explicit(&x->http->shard->server->keys, memory_order_acquire);
-    const char *sent, *name;
+    const char *name = NULL;
 
     if (!keys)
         return true;
-    sent = http_header(&x->request, "Authorization");
-    if (sent && strncasecmp(sent, "Bearer ", 7) == 0) {
-        sent += 7 + strspn(sent + 7, " ");
-        name = keys_name(keys, sent);
+    if (key_sent(x, keys, &name)) {
         if (name) {
             x->request.key_name = name;
             return true;

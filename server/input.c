@@ -142,12 +142,28 @@ static int read_frames(struct reading *r, const struct cJSON *json, size_t n)
     return 0;
 }
 
+static int take_floats(struct input *input, const char *path, const void *bytes, size_t n,
+                       struct rnn_err *err)
+{
+    input->frames = malloc((n + 1) * sizeof *input->frames);
+    if (!input->frames)
+        return out_of_memory(err);
+    memcpy(input->frames, bytes, n * sizeof *input->frames);
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(input->frames[i]))
+            return rnn_fail_at(err, RNN_ERANGE, path, -1, "%s: f32: number %zu is not finite", path,
+                               i);
+    input->kind = n > 0 ? INPUT_FLOATS : INPUT_EMPTY;
+    input->n = n;
+    return 0;
+}
+
 /* {"f32": base64}.  How many steps that is, the model's width tells. */
 static int read_floats(struct reading *r, const struct cJSON *json)
 {
     const struct cJSON *text = json_get(json, "f32");
     gnutls_datum_t in, out = {0};
-    size_t n;
+    int rc;
 
     if (!cJSON_IsString(text) || text->next || text->prev != text)
         return rnn_fail_at(r->err, RNN_ETYPE, r->path, -1,
@@ -161,20 +177,9 @@ static int read_floats(struct reading *r, const struct cJSON *json)
         return rnn_fail_at(r->err, RNN_EFORMAT, r->path, -1,
                            "%s: f32: want base64 of little-endian float32 numbers", r->path);
     }
-    n = out.size / sizeof(float);
-    r->input->frames = malloc(out.size + sizeof(float));
-    if (r->input->frames)
-        memcpy(r->input->frames, out.data, out.size);
+    rc = take_floats(r->input, r->path, out.data, out.size / sizeof(float), r->err);
     gnutls_free(out.data);
-    if (!r->input->frames)
-        return out_of_memory(r->err);
-    for (size_t i = 0; i < n; i++)
-        if (!isfinite(r->input->frames[i]))
-            return rnn_fail_at(r->err, RNN_ERANGE, r->path, -1, "%s: f32: number %zu is not finite",
-                               r->path, i);
-    r->input->kind = INPUT_FLOATS;
-    r->input->n = n;
-    return 0;
+    return rc;
 }
 
 static int read_one(struct reading *r, const struct cJSON *json)
@@ -301,6 +306,24 @@ int input_read_candidates(struct input_list *out, const struct cJSON *body,
                           const struct config *config, struct rnn_err *err)
 {
     return read_list(out, "candidate", true, body, config, err);
+}
+
+int input_from_floats(struct input_list *out, const char *bytes, size_t len, struct rnn_err *err)
+{
+    int rc;
+
+    *out = (struct input_list){.name = "input", .given = true};
+    if (len == 0 || len % sizeof(float) != 0)
+        return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
+                           "input: want little-endian float32 numbers, found %zu bytes", len);
+    out->items = calloc(1, sizeof *out->items);
+    if (!out->items)
+        return out_of_memory(err);
+    out->n = 1;
+    rc = take_floats(out->items, out->name, bytes, len / sizeof(float), err);
+    if (rc < 0)
+        input_list_free(out);
+    return rc;
 }
 
 /* ---- Fitting to a model ---- */

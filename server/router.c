@@ -27,6 +27,7 @@ static const struct route routes[] = {
     {HTTP_DELETE, "/sessions/{id}", api_session_delete, false, "close a session"},
     {HTTP_POST, "/sessions/{id}/reset", api_session_reset, true, "back to the initial state"},
     {HTTP_POST, "/sessions/{id}/fork", api_session_fork, true, "new sessions from its state"},
+    {HTTP_GET, "/stream", api_stream, true, "WebSocket: a session as long as it is open"},
     {HTTP_GET, "/models", api_model_list, false, "what is served"},
     {HTTP_GET, "/models/{name}", api_model_get, false, "one model"},
     {HTTP_POST, "/tokenize", api_tokenize, true, "text to token ids"},

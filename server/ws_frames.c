@@ -26,8 +26,8 @@ struct ws_frames {
     /* ---- The head of the frame that is coming in ---- */
     unsigned char head[HEAD_MAX];
     size_t n_head;
-    uint64_t left;     /* of the frame, mask and payload, once its head is complete */
-    bool in_frame;     /* the head is complete */
+    uint64_t left;        /* of the frame, mask and payload, once its head is complete */
+    bool in_frame;        /* the head is complete */
     uint64_t message_len; /* announced by the frames of the message so far */
 
     const char *in; /* what wslay may take now */
@@ -110,8 +110,8 @@ static void take_message(struct ws_frames *f, enum ws_kind kind)
     shrink(&f->message);
 }
 
-static void on_message(wslay_event_context_ptr wslay,
-                       const struct wslay_event_on_msg_recv_arg *arg, void *user)
+static void on_message(wslay_event_context_ptr wslay, const struct wslay_event_on_msg_recv_arg *arg,
+                       void *user)
 {
     struct ws_frames *f = user;
 
@@ -258,13 +258,21 @@ static uint64_t payload_bytes(const struct ws_frames *f)
     return len;
 }
 
-/* What wslay would say late or wrongly.  The rest of a head's faults are its own. */
+static bool is_reserved(unsigned opcode)
+{
+    return (opcode > WSLAY_BINARY_FRAME && opcode < WSLAY_CONNECTION_CLOSE) || opcode > WSLAY_PONG;
+}
+
+/* What wslay would say late, wrongly, or both.  Fragments in a wrong order it says itself. */
 static bool head_good(struct ws_frames *f, uint64_t len)
 {
     unsigned opcode = OPCODE(f->head[0]);
     bool fin = f->head[0] & 0x80u;
 
-    if ((head_bytes(f) == 10 && (len >> 63 || len < 65536)) || (head_bytes(f) == 4 && len < 126)) {
+    if ((f->head[0] & 0x70u) || is_reserved(opcode)) {
+        fail(f, WS_PROTOCOL_ERROR, "no extension was agreed on");
+    } else if ((head_bytes(f) == 10 && (len >> 63 || len < 65536)) ||
+               (head_bytes(f) == 4 && len < 126)) {
         fail(f, WS_PROTOCOL_ERROR, "the length is not in its shortest form");
     } else if (!(f->head[1] & 0x80u)) {
         fail(f, WS_PROTOCOL_ERROR, "frames of a client are masked");
@@ -276,6 +284,8 @@ static bool head_good(struct ws_frames *f, uint64_t len)
         f->message_len = opcode == WSLAY_CONTINUATION_FRAME ? f->message_len + len : len;
         if (f->message_len > f->message_max)
             fail(f, WS_TOO_BIG, "the message is larger than message_max_bytes");
+        if (fin)
+            f->message_len = 0;
     }
     return !f->failed;
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define WS_PROTOCOL "rnnd.v1"
+#define WS_PROTOCOL     "rnnd.v1"
 
 /* A browser can set no Authorization header.  As with Kubernetes' API server, it may offer the key
  * as a second subprotocol, this prefix and the key in base64url without padding; it is never chosen
