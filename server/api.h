@@ -124,9 +124,26 @@ void task_score(struct request *request, struct score_request *what);
 struct session_request {
     char model[128];
     char id[SESSION_ID_MAX + 1];
-    int64_t ttl_s; /* 0: the configured one */
+    int64_t ttl_s;                          /* 0: the configured one */
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* an exported one, [state_len]; NULL: none */
+    size_t state_len;
 };
 api_reader session_request_read;
+void session_request_free(struct session_request *request);
+
+struct snapshot_request {
+    char name[SESSION_ID_MAX + 1];
+    bool replace;
+};
+api_reader snapshot_request_read;
+
+struct rewind_request {
+    char to[SESSION_ID_MAX + 1]; /* "": */
+    int64_t steps;
+};
+api_reader rewind_request_read;
+
 api_reader fork_request_read; /* into a size_t: how many */
 
 /* Which of a model's two vocabularies: that of the texts it takes, or of those it gives. */
@@ -169,6 +186,12 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_snapshot(struct request *request, const char *arg);
+void api_session_snapshot_list(struct request *request, const char *arg);
+void api_session_snapshot_delete(struct request *request, const char *arg);
+void api_session_rewind(struct request *request, const char *arg);
+void api_session_state_get(struct request *request, const char *arg);
+void api_session_state_put(struct request *request, const char *arg);
 void api_model_list(struct request *request, const char *arg);
 void api_model_get(struct request *request, const char *arg);
 void api_tokenize(struct request *request, const char *arg);

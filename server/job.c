@@ -147,6 +147,8 @@ void job_settle(struct job *job, enum job_end end)
         if (job->end == JOB_COMPLETE || job->end == JOB_DEADLINE)
             write_answer(job);
     }
+    if (commits(job))
+        session_lay_trail(&job->hold, &job->trail);
     session_release(job->work->sessions, &job->hold, commits(job) ? job_state(job, 0) : NULL, NULL);
     job_states_free(job);
     jobs->n_work--;

@@ -39,6 +39,7 @@
 #include "server/sched.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/trail.h"
 
 struct job;
 
@@ -144,6 +145,7 @@ struct job {
     size_t n_open; /* sequences not yet closed */
     char *states;  /* [n_sequences][state_stride] */
     size_t state_bytes, state_stride;
+    struct trail trail; /* of the first sequence, where it will be the session's */
     struct due deadline;
     struct session_hold hold;
     struct job *next, **at; /* the queue */

@@ -52,6 +52,10 @@ bool job_states_new(struct job *job)
             state->rng = (struct rnn_rng){.seed = job->seed};
         job->sequences[i].step.state = state;
     }
+    if (from != NULL && job->commit) {
+        trail_init(&job->trail, (size_t)shard_config(job->work)->session_trail, job->state_bytes);
+        trail_push(&job->trail, from);
+    }
     return true;
 }
 
@@ -59,6 +63,7 @@ void job_states_free(struct job *job)
 {
     if (job->states != NULL)
         explicit_bzero(job->states, job->n_sequences * job->state_stride);
+    trail_free(&job->trail);
     free(job->states);
     job->states = NULL;
 }
@@ -91,7 +96,11 @@ static enum sequence_next on_step(struct sequence *step, float *logits, const fl
 {
     struct job_sequence *sequence = step->owner;
     struct job *job = sequence->job;
-    enum sequence_next next = job->ops->stepped(job, sequence, logits, hidden);
+    enum sequence_next next;
+
+    if (sequence->index == 0)
+        trail_push(&job->trail, step->state);
+    next = job->ops->stepped(job, sequence, logits, hidden);
 
     if (job->end == JOB_FAILED || !answer_fits(job, sequence)) {
         sequence->closed = true; /* the scheduler lets go of this one by itself */
