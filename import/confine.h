@@ -4,13 +4,15 @@
 #ifndef IMPORT_CONFINE_H
 #define IMPORT_CONFINE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Limits memory, processor time and written bytes to what a file of `file_bytes` can need; gives up
- * new privileges; from then on the kernel refuses (EPERM) every system call that reading and
- * writing files does not take: no sockets, no processes, no other programs, no debugging.  A kernel
- * without such filters leaves the limits in force.  Under a sanitizer, which needs all of these,
- * nothing is done. */
-void confine(uint64_t file_bytes);
+ * new privileges; lets nothing be written outside of the folder `writable` (NULL: nothing at all);
+ * from then on the kernel refuses (EPERM) every system call that reading and writing files does not
+ * take: no sockets, no processes, no other programs, no debugging, no executable memory.  A kernel
+ * without one of these leaves the others in force.  Under a sanitizer, which needs all of them,
+ * nothing is done: false. */
+bool confine(uint64_t file_bytes, const char *writable);
 
 #endif

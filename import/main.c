@@ -81,6 +81,18 @@ static char *default_out(const char *file)
     return out;
 }
 
+/* The folder that the model folder will stand in; the caller frees it. */
+static char *parent_of(const char *path)
+{
+    size_t len = strlen(path);
+
+    while (len > 1 && path[len - 1] == '/')
+        len--;
+    while (len > 0 && path[len - 1] != '/')
+        len--;
+    return len ? strndup(path, len) : strdup(".");
+}
+
 /* Writes, tries, and only then gives the folder its name. */
 static int finish(struct draft *draft, const struct import_options *options, const char *path,
                   struct rnn_err *err)
@@ -128,7 +140,7 @@ static int import_file(const struct import_options *options, const char *path)
 static int run_import(const struct cli_args *args)
 {
     struct import_options *options = malloc(sizeof *options);
-    char *made = NULL;
+    char *made, *parent;
     int status = CLI_FAILURE;
 
     if (!options)
@@ -138,9 +150,12 @@ static int run_import(const struct cli_args *args)
         return cli_hint("import");
     }
     made = options->out ? strdup(options->out) : default_out(options->file);
-    confine(size_of(options->file));
-    if (made)
+    parent = made ? parent_of(made) : NULL;
+    if (parent) {
+        (void)confine(size_of(options->file), parent);
         status = import_file(options, made);
+    }
+    free(parent);
     free(made);
     free(options);
     return status;
@@ -169,7 +184,7 @@ static int run_inspect(const struct cli_args *args)
     if (!options)
         return cli_fail("out of memory");
     options_init(options, args->operands[0]);
-    confine(size_of(options->file));
+    (void)confine(size_of(options->file), NULL);
     rc = read_draft(&input, &archive, &draft, options, &err);
     if (archive.n_tensors > 0)
         report_inspection(&archive, &draft, options->file, stdout);

@@ -3,7 +3,7 @@
  * A reader turns a body into a struct and checks all that can be checked without the model; it
  * touches nothing else, so that the fuzzer can hold it.  A handler reads, makes a job or answers at
  * once; from then on nobody sees JSON.  Handlers run on the shard of their request; `arg` is the
- * variable part of the path ("" where there is none), good for the call. */
+ * variable part of the path ("" where there is none; with a '/' between two), good for the call. */
 #ifndef SERVER_API_H
 #define SERVER_API_H
 
@@ -174,6 +174,13 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
+
+/* rnn_state_read() with the field or file named in front; what such a fault is answered with; and
+ * the answer. */
+int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
+                   struct rnn_state *state, struct rnn_err *err);
+enum reply_error api_state_error(const struct rnn_err *err);
+void api_state_refuse(struct request *request, const struct rnn_err *err);
 
 /* ---- Handlers ---- */
 

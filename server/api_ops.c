@@ -19,18 +19,30 @@ void api_livez(struct request *request, const char *arg)
     reply_json(request, 200, &body);
 }
 
-/* Ready, with the folders that could not be opened, if there are any. */
+/* Appends ,"KEY":["…",…] where the list holds anything. */
+static void put_list(struct buf *body, const char *key, const char *const *list)
+{
+    for (size_t i = 0; list[i]; i++) {
+        if (i == 0)
+            buf_printf(body, ",\"%s\":[", key);
+        else
+            buf_putc(body, ',');
+        answer_text(body, list[i]);
+    }
+    if (list[0])
+        buf_putc(body, ']');
+}
+
+/* Ready, with what lies in the models folder and is not served, if there is anything. */
 static void reply_ready(struct request *request)
 {
-    const char *const *failed = models_failed(request->shard->server->models);
+    const struct models *models = request->shard->server->models;
     struct buf body = {0};
 
     buf_puts(&body, "{\"status\":\"ready\"");
-    for (size_t i = 0; failed[i]; i++) {
-        buf_puts(&body, i == 0 ? ",\"failed_models\":[" : ",");
-        answer_text(&body, failed[i]);
-    }
-    buf_puts(&body, failed[0] ? "]}" : "}");
+    put_list(&body, "failed_models", models_failed(models));
+    put_list(&body, "to_import", models_to_import(models));
+    buf_putc(&body, '}');
     reply_json(request, 200, &body);
 }
 

@@ -23,8 +23,8 @@ static int read_state(struct session_request *request, const struct cJSON *body,
                       struct rnn_err *err)
 {
     const char *text = NULL;
-    int rc = body_name(body, "initial_state", request->initial_state,
-                       sizeof request->initial_state, err);
+    int rc = body_name(body, "initial_state", request->initial_state, sizeof request->initial_state,
+                       err);
 
     if (rc == 0)
         rc = json_read_string(body, "", "state", &text, err);

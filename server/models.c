@@ -16,6 +16,7 @@
 #include <time.h>
 
 #include "base/buf.h"
+#include "server/foreign.h"
 #include "server/log.h"
 
 struct models {
@@ -24,6 +25,8 @@ struct models {
     size_t n;
     char **failed; /* [n_failed + 1], NULL at the end; names, fixed after models_open */
     size_t n_failed;
+    char **to_import; /* [n_to_import + 1], the same of commands */
+    size_t n_to_import;
 };
 
 static bool is_model_folder(const char *dir, const char *name)
@@ -83,6 +86,18 @@ static void open_or_note(struct models *models, const char *dir, const char *nam
         models->n_failed++;
 }
 
+/* A checkpoint of another program: whoever put it here is told what to type. */
+static void note_foreign(struct models *models, const char *dir, const char *name)
+{
+    char *command;
+
+    if (!foreign_find(dir, name, &command) || command == NULL)
+        return;
+    log_line(CONFIG_LOG_WARNING, "no model folder yet", LOG_TEXT("file", name),
+             LOG_TEXT("type", command));
+    models->to_import[models->n_to_import++] = command;
+}
+
 static int by_code_point(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
@@ -93,16 +108,25 @@ static int open_all(struct models *models, const char *dir, struct dirent **name
 {
     models->entries = calloc(n_names + 1, sizeof(*models->entries));
     models->failed = calloc(n_names + 1, sizeof(*models->failed));
-    if (models->entries == NULL || models->failed == NULL)
+    models->to_import = calloc(n_names + 1, sizeof(*models->to_import));
+    if (models->entries == NULL || models->failed == NULL || models->to_import == NULL)
         return rnn_fail(err, RNN_ENOMEM, "no memory for the model table");
-    for (size_t i = 0; i < n_names; i++)
+    for (size_t i = 0; i < n_names; i++) {
         if (is_model_folder(dir, names[i]->d_name))
             open_or_note(models, dir, names[i]->d_name, options);
+        else
+            note_foreign(models, dir, names[i]->d_name);
+    }
     if (models->n > 0)
         return 0;
     if (models->n_failed > 0)
         return rnn_fail(err, RNN_EFORMAT, "%s: none of its %zu models could be loaded", dir,
                         models->n_failed);
+    if (models->n_to_import > 0)
+        return rnn_fail(err, RNN_ENOENT,
+                        "%s: no model folder in it, but %zu checkpoints of other programs; the "
+                        "warnings say what to type",
+                        dir, models->n_to_import);
     return rnn_fail(err, RNN_ENOENT, "%s: no model in it (a folder with a config.json)", dir);
 }
 
@@ -142,8 +166,11 @@ void models_free(struct models *models)
         rnn_model_unref(models->entries[i].model);
     for (size_t i = 0; i < models->n_failed; i++)
         free(models->failed[i]);
+    for (size_t i = 0; i < models->n_to_import; i++)
+        free(models->to_import[i]);
     free(models->entries);
     free(models->failed);
+    free(models->to_import);
     pthread_mutex_destroy(&models->lock);
     free(models);
 }
@@ -219,4 +246,9 @@ int models_list(struct models *models, struct model_entry **out, size_t *n, stru
 const char *const *models_failed(const struct models *models)
 {
     return (const char *const *)models->failed;
+}
+
+const char *const *models_to_import(const struct models *models)
+{
+    return (const char *const *)models->to_import;
 }

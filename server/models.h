@@ -36,4 +36,8 @@ int models_list(struct models *models, struct model_entry **out, size_t *n, stru
 /* Names of the folders that could not be opened, NULL at the end; as long as the table. */
 const char *const *models_failed(const struct models *models);
 
+/* What to type to get the other programs' checkpoints served that lie in the models folder; NULL at
+ * the end; as long as the table. */
+const char *const *models_to_import(const struct models *models);
+
 #endif

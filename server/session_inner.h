@@ -30,8 +30,8 @@ struct session {
     struct session *chain;        /* hash table */
     struct session *left, *right; /* treap; of live sessions only */
     const char *owner, *model_name;
-    struct rnn_model *model; /* a reference; NULL: a tombstone */
-    struct rnn_state *state; /* [state_bytes] */
+    struct rnn_model *model;       /* a reference; NULL: a tombstone */
+    struct rnn_state *state;       /* [state_bytes] */
     struct session_points *points; /* NULL: there are none */
     size_t state_bytes;
     size_t bytes; /* of the state and the points, as counted on the metrics page */

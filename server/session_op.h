@@ -5,9 +5,9 @@
  *   op_new, op_submit ── message ────▶ run: looks, or waits in the session's line until `held`
  *   reply           ◀─── message ───── op_return
  *
- * On the own shard it runs at once.  A client that leaves only takes the request away: the operation
- * finishes without an answer, but one that still waits in a line then does nothing.  A handler's
- * file embeds `struct session_op` first in a struct of its own, where it needs more. */
+ * On the own shard it runs at once.  A client that leaves only takes the request away: the
+ * operation finishes without an answer, but one that still waits in a line then does nothing.  A
+ * handler's file embeds `struct session_op` first in a struct of its own, where it needs more. */
 #ifndef SERVER_SESSION_OP_H
 #define SERVER_SESSION_OP_H
 
@@ -30,8 +30,8 @@ struct session_op {
     void (*held)(struct session_op *op);        /* op_run_held: on `work`, the session is held; ends
                                                    with op_release() */
     void (*reply)(const struct session_op *op); /* at home, where somebody waits and it went well */
-    void (*drop)(struct session_op *op);        /* frees what the embedding struct owns; may be NULL */
-    char id[SESSION_ID_MAX + 1];                /* "": mint */
+    void (*drop)(struct session_op *op); /* frees what the embedding struct owns; may be NULL */
+    char id[SESSION_ID_MAX + 1];         /* "": mint */
     char *key_name;
     struct session_hold hold;
     session_result result;

@@ -194,7 +194,6 @@ size_t session_points(const struct session_hold *hold, struct session_point_view
         }
     for (size_t i = 0; i < points->trail.n; i++, n++)
         if (n < max)
-            out[n] =
-                (struct session_point_view){.position = trail_at(&points->trail, i)->position};
+            out[n] = (struct session_point_view){.position = trail_at(&points->trail, i)->position};
     return n;
 }

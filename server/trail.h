@@ -1,10 +1,10 @@
 /* The last few states of a sequence on its way: a ring of copies, at most one for each position,
  * in ascending order.
  *
- * A job lays a trail while it steps a session's state; the session takes it over with the state, and
- * can go back along it.  A copy holds the random state as it was before anything was drawn at that
- * position, so that what comes after it is drawn again.  Copies are wiped before they are freed.
- * Zero-initialised is empty and keeps nothing.  One owner. */
+ * A job lays a trail while it steps a session's state; the session takes it over with the state,
+ * and can go back along it.  A copy holds the random state as it was before anything was drawn at
+ * that position, so that what comes after it is drawn again.  Copies are wiped before they are
+ * freed. Zero-initialised is empty and keeps nothing.  One owner. */
 #ifndef SERVER_TRAIL_H
 #define SERVER_TRAIL_H
 

@@ -369,6 +369,32 @@ def test_spoiled_model_folder(tmp_path, name):
             assert daemon.get("/readyz").json == {"status": "ready", "failed_models": ["bad"]}
 
 
+def test_foreign_checkpoints_are_told_of(tmp_path):
+    """Files and folders of other programs stop nothing; the log and /readyz say what to type."""
+    models = tmp_path / "models"
+    models.mkdir()
+    for name in ("my.pt", "it's.H5", "notes.txt", ".hidden.pt"):
+        (models / name).write_bytes(b"anything")
+    for folder, name in (("x", "model.h5"), ("vars", "manifest.json"), ("empty", "README.md"), ("done", "m.pt"),
+                         ("done-rnnd", "config")):
+        (models / folder).mkdir(exist_ok=True)
+        (models / folder / name).write_bytes(b"anything")
+    commands = [f"rnnd import {models}/done/m.pt --out {models}/done-rnnd",
+                f"rnnd import '{models}/it'\\''s.H5' --out '{models}/it'\\''s'",
+                f"rnnd import {models}/my.pt --out {models}/my",
+                f"rnnd import {models}/vars --out {models}/vars-rnnd",
+                f"rnnd import {models}/x/model.h5 --out {models}/x-rnnd"]
+    done = run("serve", "--models", str(models), "--listen", "127.0.0.1:0")
+    assert done.returncode > 0 and "4 checkpoints of other programs" in done.err, done.err
+    assert [json.loads(line).get("type") for line in done.err.splitlines()][:-1] == commands[1:]
+    shutil.copytree(os.path.join(SHIPPED, "hello"), models / "hello")
+    with Daemon(str(models)) as daemon:
+        assert daemon.get("/readyz").json == {"status": "ready", "to_import": commands[1:]}
+        told = [e["type"] for e in daemon.log if e["level"] == "warning"]
+        assert told == commands[1:]
+        assert [m["name"] for m in daemon.get("/models").json["models"]] == ["hello"]
+
+
 def test_model_without_vocabulary_loads(tmp_path):
     folders.make(str(tmp_path / "models" / "m"), tokens=list("abcd"))
     os.unlink(tmp_path / "models" / "m" / "vocab.json")
