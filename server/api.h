@@ -32,14 +32,20 @@ struct api_common {
     bool has_expect_position;
     uint64_t expect_position;
     int64_t deadline_ms;
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* a sealed one; NULL: none */
+    bool return_state;
     struct input_list inputs;
 };
 
 #define API_COMMON_FIELDS                                                                          \
-    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms"
+    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms",  \
+        "state", "initial_state", "return_state"
 
+/* On failure nothing is left to free. */
 int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
                     struct rnn_err *err);
+void api_common_free(struct api_common *common);
 
 /* ---- What tasks share ---- */
 
@@ -175,11 +181,9 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
-/* rnn_state_read() with the field or file named in front; what such a fault is answered with; and
- * the answer. */
+/* rnn_state_read() with the field named in front; and the answer to its faults. */
 int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
                    struct rnn_state *state, struct rnn_err *err);
-enum reply_error api_state_error(const struct rnn_err *err);
 void api_state_refuse(struct request *request, const struct rnn_err *err);
 
 /* ---- Handlers ---- */

@@ -28,24 +28,10 @@ int api_state_read(const struct rnn_model *model, const void *bytes, size_t len,
     return rc;
 }
 
-enum reply_error api_state_error(const struct rnn_err *err)
-{
-    switch (err->code) {
-    case RNN_EFORMAT:
-        return REPLY_STATE_DAMAGED;
-    case RNN_ESHAPE:
-        return REPLY_STATE_FOREIGN;
-    case RNN_ENOENT:
-        return REPLY_NOT_POSSIBLE;
-    default:
-        return reply_error_of(err);
-    }
-}
-
 void api_state_refuse(struct request *request, const struct rnn_err *err)
 {
     metrics_count(request->shard->metrics, M_REJECTED_INPUT, 1);
-    reply_error(request, api_state_error(err), err->param, "%s", err->text);
+    reply_error(request, reply_error_of_state(err), err->param, "%s", err->text);
 }
 
 /* ---- Get ---- */
@@ -111,7 +97,7 @@ static void put_held(struct session_op *op)
         op->result = SESSION_FAIL(REPLY_NO_MEMORY);
     } else if (rnn_state_read(model, file->data, file->len, state, &err) < 0) {
         metrics_count(op->work->metrics, M_REJECTED_INPUT, 1);
-        op_fail(op, api_state_error(&err), &err);
+        op_fail(op, reply_error_of_state(&err), &err);
     }
     op_release(op, state);
     if (state)

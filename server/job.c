@@ -291,10 +291,15 @@ static void proceed(struct job *job)
     job->stage = NEW;
     if (job_has_session(job))
         look_at_session(job);
+    if (job->end == JOB_RUNNING)
+        job_given_state(job);
     if (job->end == JOB_RUNNING && job->ops->prepare(job, &err) < 0) {
         metrics_count(job->work->metrics, M_REJECTED_INPUT, 1);
         job_fail(job, reply_error_of(&err), err.param, "%s", err.text);
     }
+    if (job->end == JOB_RUNNING && job->return_state && job->n_sequences > 1)
+        job_fail(job, REPLY_NOT_POSSIBLE, "return_state",
+                 "return_state: there is not one state at the end, but %zu", job->n_sequences);
     if (job->end == JOB_FAILED)
         job_settle(job, JOB_FAILED);
     else
@@ -496,6 +501,9 @@ void job_drop(struct job *job)
     buf_free(&job->out);
     rnn_model_unref(job->model);
     free(job->key_name);
+    if (job->sealed != NULL)
+        explicit_bzero(job->sealed, strlen(job->sealed));
+    free(job->sealed);
     job->ops->free(job);
 }
 

@@ -64,6 +64,9 @@ void reply_error(struct request *request, enum reply_error error, const char *pa
 /* The same for a failed call: maps RNN_E… to an error (RNN_ECHAR to unknown_character, and so on).
  */
 enum reply_error reply_error_of(const struct rnn_err *err);
+/* The same where a state was read or named: what is malformed is damaged, what is of other shape
+ * foreign. */
+enum reply_error reply_error_of_state(const struct rnn_err *err);
 void reply_failure(struct request *request, const struct rnn_err *err);
 
 /* 200 or another success with a JSON body. */

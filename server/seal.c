@@ -1,16 +1,74 @@
 /* Sealing and opening.  See seal.h. */
 #include "server/seal.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <gnutls/gnutls.h>
 #include <gnutls/crypto.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "server/base64.h"
 
 #define PREFIX "rnnd1."
 
-enum { CODE_BYTES = 32 };
+enum { CODE_BYTES = 32, SECRET_MAX = 4096 };
+
+/* ---- The key ---- */
+
+/* All of a small file; longer ones count by their first bytes. */
+static int read_secret(int fd, const char *path, unsigned char *bytes, size_t size, size_t *len,
+                       struct rnn_err *err)
+{
+    struct stat info;
+
+    if (fstat(fd, &info) < 0 || !S_ISREG(info.st_mode))
+        return rnn_fail(err, RNN_EIO, "seal_key: %s: want a regular file", path);
+    if (info.st_mode & (S_IRWXG | S_IRWXO))
+        return rnn_fail(err, RNN_EFORMAT,
+                        "seal_key: %s: others than its owner can touch it; chmod 600", path);
+    for (*len = 0; *len < size;) {
+        ssize_t n = read(fd, bytes + *len, size - *len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return rnn_fail(err, RNN_EIO, "seal_key: %s: %s", path, strerror(errno));
+        if (n == 0)
+            break;
+        *len += (size_t)n;
+    }
+    return 0;
+}
+
+int seal_key_read(const char *path, unsigned char key[SEAL_KEY_BYTES], struct rnn_err *err)
+{
+    unsigned char bytes[SECRET_MAX];
+    size_t len = 0;
+    int fd, rc;
+
+    if (*path == '\0')
+        return getrandom(key, SEAL_KEY_BYTES, 0) == SEAL_KEY_BYTES
+                   ? 0
+                   : rnn_fail(err, RNN_EIO, "the system gives no random numbers");
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0)
+        return rnn_fail(err, RNN_EIO, "seal_key: %s: %s", path, strerror(errno));
+    rc = read_secret(fd, path, bytes, sizeof bytes, &len, err);
+    (void)close(fd); /* only read from */
+    if (rc == 0 && len < SEAL_KEY_BYTES)
+        rc = rnn_fail(err, RNN_EFORMAT, "seal_key: %s: want at least %d bytes, found %zu", path,
+                      SEAL_KEY_BYTES, len);
+    if (rc == 0 && gnutls_hash_fast(GNUTLS_DIG_SHA256, bytes, len, key) < 0)
+        rc = rnn_fail(err, RNN_EIO, "seal_key: the key could not be made");
+    explicit_bzero(bytes, sizeof bytes);
+    return rc;
+}
+
+/* ---- Sealing ---- */
 
 static bool code_of(const unsigned char *key, const char *owner, const void *file, size_t len,
                     unsigned char out[CODE_BYTES])

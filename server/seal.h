@@ -16,6 +16,11 @@
 
 enum { SEAL_KEY_BYTES = 32 };
 
+/* Makes the key of what a file holds: a regular one that neither group nor others can touch, of at
+ * least SEAL_KEY_BYTES bytes; or of nothing but chance where `path` is "".  RNN_EIO, RNN_EFORMAT.
+ * Reads the disk. */
+int seal_key_read(const char *path, unsigned char key[SEAL_KEY_BYTES], struct rnn_err *err);
+
 /* Appends the sealed state.  RNN_ENOMEM, RNN_EIO. */
 int seal_write(struct buf *out, const unsigned char key[SEAL_KEY_BYTES], const char *owner,
                const struct rnn_model *model, const struct rnn_state *state, struct rnn_err *err);
