@@ -332,14 +332,6 @@ static int read_many_to_one(const struct cJSON *json, struct rnn_spec *spec, str
     return rc;
 }
 
-static bool runs_both_ways(const struct rnn_stack_spec *stack)
-{
-    for (size_t k = 0; k < stack->n_layers; k++)
-        if (stack->layers[k].directions == 2)
-            return true;
-    return false;
-}
-
 /* What a stack that writes tokens by itself needs. */
 static int check_generator(const struct rnn_stack_spec *stack, const char *path,
                            struct rnn_err *err)
@@ -351,8 +343,10 @@ static int check_generator(const struct rnn_stack_spec *stack, const char *path,
     if (stack->head.size != stack->input_size)
         return config_contradiction(err, path, "head.size",
                                     "a decoder reads what it writes: want input.size");
-    if (runs_both_ways(stack))
-        return config_contradiction(err, path, "rnn.bidirectional", "a decoder runs forwards only");
+    for (size_t k = 0; k < stack->n_layers; k++)
+        if (stack->layers[k].directions == 2)
+            return config_layer_fault(err, path, &stack->layers[k], "bidirectional",
+                                      "a decoder runs forwards only; want false");
     return 0;
 }
 
@@ -433,30 +427,62 @@ static int read_part(const struct cJSON *json, const char *name, const char *con
     return rc < 0 ? rc : read_stack(part, name, spec, stack, memory_width, err);
 }
 
+/* The stack's next recurrent layer at or behind *k; NULL: there is none. */
+static const struct rnn_layer_spec *next_holder(const struct rnn_stack_spec *stack, size_t *k)
+{
+    while (*k < stack->n_layers)
+        if (stack->layers[(*k)++].kind == RNN_LAYER_RECURRENT)
+            return &stack->layers[*k - 1];
+    return NULL;
+}
+
+/* Whether layer `to` can take over what `from` holds at its end. */
+static int check_heir(const struct rnn_layer_spec *from, const struct rnn_layer_spec *to,
+                      enum rnn_transfer transfer, struct rnn_err *err)
+{
+    size_t sides = transfer == RNN_TRANSFER_CONCAT ? 2 : 1;
+
+    if (from->directions != sides)
+        return config_contradiction(err, "", "state_transfer",
+                                    sides == 2 ? "the encoder runs in one direction: want copy"
+                                               : "the encoder runs in both: want concat");
+    if (from->cell->has_c != to->cell->has_c)
+        return config_layer_fault(err, "decoder", to, "cell",
+                                  "'%s' cannot take over the state of the encoder's '%s'",
+                                  to->cell->name, from->cell->name);
+    if (from->hidden * sides != to->hidden || from->proj * sides != to->proj)
+        return config_layer_fault(
+            err, "decoder", to, from->hidden * sides != to->hidden ? "hidden_size" : "proj_size",
+            "the encoder hands over states of %zu, found %zu",
+            (from->hidden * sides != to->hidden ? from->hidden : from->proj) * sides,
+            from->hidden * sides != to->hidden ? to->hidden : to->proj);
+    return 0;
+}
+
 /* States are handed over as they are: the two sides must hold the same. */
 static int check_transfer(const struct rnn_spec *spec, struct rnn_err *err)
 {
     const struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
-    const struct rnn_layer_spec *from = &encoder->layers[0], *to = &decoder->layers[0];
-    size_t sides = spec->transfer == RNN_TRANSFER_CONCAT ? 2 : 1;
+    const struct rnn_layer_spec *from, *to;
+    size_t k = 0, m = 0, n_from = 0, n_to = 0;
+    int rc = 0;
 
-    if (encoder->n_layers == 0 || decoder->n_layers == 0)
+    do {
+        from = next_holder(encoder, &k);
+        to = next_holder(decoder, &m);
+        n_from += from != NULL;
+        n_to += to != NULL;
+        if (from && to)
+            rc = check_heir(from, to, spec->transfer, err);
+    } while (rc == 0 && (from || to));
+    if (rc == 0 && n_from == 0)
         return config_contradiction(err, "", "state_transfer", "there is no state to hand over");
-    if (sides == 2 && from->directions != 2)
+    if (rc == 0 && n_from != n_to)
         return config_contradiction(err, "", "state_transfer",
-                                    "the encoder runs in one direction: want copy");
-    if (from->cell != to->cell)
-        return config_contradiction(err, "decoder", "rnn.cell",
-                                    "differs from the encoder's, whose state it takes over");
-    if (from->hidden * sides != to->hidden || from->proj * sides != to->proj)
-        return config_contradiction(err, "decoder", "rnn.hidden_size",
-                                    "%zu; the encoder hands over states of %zu", to->hidden,
-                                    from->hidden * sides);
-    if (state_floats(encoder, false) != state_floats(decoder, false) ||
-        state_floats(encoder, true) != state_floats(decoder, true))
-        return config_contradiction(err, "decoder", "rnn.num_layers",
-                                    "differs from the encoder's, whose states it takes over");
-    return 0;
+                                    "%zu recurrent layers of the encoder, %zu of the decoder: want "
+                                    "as many",
+                                    n_from, n_to);
+    return rc;
 }
 
 static int read_transfer(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)

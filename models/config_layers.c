@@ -20,18 +20,29 @@ struct stacking {
     struct rnn_err *err;
 };
 
+/* Floats of an additive attention's context that the next layer reads beside its input. */
+static size_t context_width(const struct stacking *s)
+{
+    const struct rnn_attention_spec *attention = &s->stack->attention;
+
+    return s->stack->n_layers == 0 && attention->kind == RNN_ATTENTION_ADDITIVE
+               ? attention->memory_width
+               : 0;
+}
+
 static int push(struct stacking *s, struct rnn_layer_spec *layer)
 {
     struct rnn_stack_spec *stack = s->stack;
-    const struct rnn_attention_spec *attention = &stack->attention;
 
+    if (context_width(s) && layer->kind != RNN_LAYER_RECURRENT && layer->kind != RNN_LAYER_DENSE)
+        return config_contradiction(s->err, s->path, "kind",
+                                    "the lowest layer under an additive attention reads the "
+                                    "context, too: want rnn or dense");
     if (stack->n_layers == RNN_LAYERS_MAX)
         return rnn_fail_at(s->err, RNN_ERANGE, s->path, -1, "%s: more than %d layers", s->path,
                            RNN_LAYERS_MAX);
     memcpy(layer->module, s->module, sizeof layer->module);
-    layer->input_width = s->width;
-    if (stack->n_layers == 0 && attention->kind == RNN_ATTENTION_ADDITIVE)
-        layer->input_width += attention->memory_width;
+    layer->input_width = s->width + context_width(s);
     stack->layers[stack->n_layers++] = *layer;
     s->width = rnn_layer_width(layer);
     return 0;
@@ -185,11 +196,8 @@ static int push_recurrent(struct stacking *s, struct rnn_layer_spec *layer, size
     int rc = 0;
 
     for (size_t k = 0; k < n && rc == 0; k++) {
-        bool under_context =
-            s->stack->n_layers == 0 && s->stack->attention.kind == RNN_ATTENTION_ADDITIVE;
-
         layer->index = (unsigned)k;
-        layer->residual = residual && !under_context && rnn_layer_width(layer) == s->width;
+        layer->residual = residual && !context_width(s) && rnn_layer_width(layer) == s->width;
         fits |= layer->residual;
         rc = push(s, layer);
     }
@@ -257,10 +265,13 @@ static int read_dense(struct stacking *s, const struct cJSON *json)
         rc = config_activation(json, s->path, "activation", &layer.activation, s->err);
     if (rc == 0)
         rc = json_read_bool(json, s->path, "residual", &layer.residual, s->err);
+    if (rc == 0 && layer.residual && context_width(s))
+        return config_contradiction(s->err, s->path, "residual",
+                                    "the layer reads an attention's context, too; want false");
     if (rc == 0 && layer.residual && layer.hidden != s->width)
         return config_contradiction(s->err, s->path, "residual",
-                                    "the layer reads %zu numbers and gives %zu", s->width,
-                                    layer.hidden);
+                                    "the layer reads %zu numbers and gives %zu; want as many",
+                                    s->width, layer.hidden);
     return rc < 0 ? rc : push(s, &layer);
 }
 

@@ -20,6 +20,11 @@ int config_missing(const char *path, const char *key, struct rnn_err *err);
 int config_contradiction(struct rnn_err *err, const char *path, const char *key, const char *format,
                          ...) __attribute__((format(printf, 4, 5)));
 
+/* The same of a layer's setting, by the path of its module. */
+int config_layer_fault(struct rnn_err *err, const char *path, const struct rnn_layer_spec *layer,
+                       const char *key, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
 int config_object(const struct cJSON *object, const char *path, const char *key,
                   const struct cJSON **out, struct rnn_err *err);
 

@@ -78,12 +78,12 @@ static void put_result(struct buf *out, const struct job_sequence *sequence,
     buf_puts(out, "}}");
 }
 
-void answer_results(struct job *job, bool batch, uint64_t input_steps,
+void answer_results(struct job *job, bool batch, size_t each, uint64_t input_steps,
                     void (*put)(struct buf *out, const struct job_sequence *sequence))
 {
     answer_open(job);
     buf_puts(&job->out, batch ? ",\"results\":[" : ",");
-    for (size_t i = 0; i < job->n_sequences; i++) {
+    for (size_t i = 0; i < job->n_sequences; i += each) {
         if (batch)
             put_result(&job->out, &job->sequences[i], put);
         else

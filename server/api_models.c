@@ -54,7 +54,9 @@ static const char *task_name(const struct rnn_model_info *info)
         return "language_model";
     if (info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ)
         return "sequence_to_sequence";
-    if (info->activation == RNN_HEAD_NONE)
+    if (info->activation == RNN_HEAD_MIXTURE)
+        return "drawing";
+    if (info->n_values > 0)
         return "regression";
     return info->activation == RNN_HEAD_SIGMOID ? "multi_label" : "classification";
 }
@@ -74,13 +76,22 @@ static void put_input(struct buf *out, const struct rnn_model_info *info)
 
 static void put_output(struct buf *out, const struct rnn_model_info *info)
 {
-    static const char *const activations[] = {
-        [RNN_HEAD_NONE] = "none", [RNN_HEAD_SOFTMAX] = "softmax", [RNN_HEAD_SIGMOID] = "sigmoid"};
+    static const char *const activations[] = {[RNN_HEAD_NONE] = "none",
+                                              [RNN_HEAD_SOFTMAX] = "softmax",
+                                              [RNN_HEAD_SIGMOID] = "sigmoid",
+                                              [RNN_HEAD_GAUSSIAN] = "gaussian",
+                                              [RNN_HEAD_MIXTURE] = "mixture"};
 
     buf_printf(out, ",\"output\":{\"head\":%s,\"activation\":\"%s\"",
                info->has_head ? "true" : "false", activations[info->activation]);
     put_field(out, "size", info->output_size);
     put_field(out, "hidden_width", info->hidden_width);
+    if (info->n_values > 0)
+        put_field(out, "values", info->n_values);
+    if (info->components > 0) {
+        put_field(out, "components", info->components);
+        put_field(out, "pen", info->pen);
+    }
     buf_putc(out, '}');
     if (!info->labels)
         return;

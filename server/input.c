@@ -219,7 +219,7 @@ void input_path(const struct input_list *list, size_t i, char *path, size_t size
         snprintf(path, size, "%s", list->name);
 }
 
-static int read_items(struct input_list *list, const struct cJSON *first,
+static int read_items(struct input_list *list, const struct cJSON *first, bool may_be_empty,
                       const struct config *config, struct rnn_err *err)
 {
     size_t steps_left = (size_t)config->input_steps_max, i = 0;
@@ -233,7 +233,7 @@ static int read_items(struct input_list *list, const struct cJSON *first,
         rc = read_one(&r, json);
         if (rc < 0)
             return rc;
-        if (list->batch && list->items[i].kind == INPUT_EMPTY)
+        if (list->batch && !may_be_empty && list->items[i].kind == INPUT_EMPTY)
             return rnn_fail_at(err, RNN_ERANGE, path, -1, "%s: is empty", path);
     }
     return 0;
@@ -255,8 +255,8 @@ static int check_batch(const char *many, const struct cJSON *inputs, const char 
     return 0;
 }
 
-int input_read(struct input_list *out, const char *name, const struct cJSON *body,
-               const struct config *config, struct rnn_err *err)
+static int read_list(struct input_list *out, const char *name, bool may_be_empty,
+                     const struct cJSON *body, const struct config *config, struct rnn_err *err)
 {
     char many[PATH_MAX_BYTES];
     const struct cJSON *input = json_get(body, name), *inputs;
@@ -277,13 +277,25 @@ int input_read(struct input_list *out, const char *name, const struct cJSON *bod
     list.items = calloc(list.n, sizeof *list.items);
     if (!list.items)
         return out_of_memory(err);
-    rc = read_items(&list, inputs ? inputs->child : input, config, err);
+    rc = read_items(&list, inputs ? inputs->child : input, may_be_empty, config, err);
     if (rc < 0) {
         input_list_free(&list);
         return rc;
     }
     *out = list;
     return 0;
+}
+
+int input_read(struct input_list *out, const char *name, const struct cJSON *body,
+               const struct config *config, struct rnn_err *err)
+{
+    return read_list(out, name, false, body, config, err);
+}
+
+int input_read_candidates(struct input_list *out, const struct cJSON *body,
+                          const struct config *config, struct rnn_err *err)
+{
+    return read_list(out, "candidate", true, body, config, err);
 }
 
 /* ---- Fitting to a model ---- */

@@ -4,7 +4,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "server/http.h"
+
+struct request;
 
 /*             symbol              status  code (stable, in the OpenAPI file) */
 #define REPLY_ERRORS(X)                                                                            \
@@ -18,6 +19,7 @@
     X(REPLY_NO_SNAPSHOT, 404, "no_snapshot")                                                       \
     X(REPLY_METHOD, 405, "method")                                                                 \
     X(REPLY_SLOW, 408, "request_timeout")                                                          \
+    X(REPLY_CANCELLED, 409, "cancelled") /* by its asker; never over plain HTTP */                 \
     X(REPLY_SESSION_EXISTS, 409, "session_exists")                                                 \
     X(REPLY_SNAPSHOT_EXISTS, 409, "snapshot_exists")                                               \
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \

@@ -139,6 +139,7 @@ static void try_predict(const char *text, size_t len)
     }
     check_common(&request.common);
     HOLDS(request.steps <= PREDICT_STEPS_MODEL && request.returns < 8);
+    HOLDS(request.candidates.n >= 1 && request.candidates.n <= (size_t)config.inputs_max);
     predict_request_free(&request);
 }
 

@@ -122,7 +122,11 @@ static const struct {
     {PREDICT, "{" I ",\"state\":\"a\",\"initial_state\":\"a\"}", RNN_EFORMAT, "initial_state"},
     {PREDICT, "{" I ",\"return_state\":\"yes\"}", RNN_ETYPE, "return_state"},
     /* predict */
-    {PREDICT, "{" I ",\"candidates\":[\"a\"]}", RNN_EUNSUPPORTED, "candidates"},
+    {PREDICT, "{" I ",\"candidates\":[\"a\",7]}", RNN_ETYPE, "candidates[1]"},
+    {PREDICT, "{" I ",\"candidates\":[[1,\"b\"]]}", RNN_ETYPE, "candidates[0][1]"},
+    {PREDICT, "{" I ",\"candidates\":[]}", RNN_ERANGE, "candidates"},
+    {PREDICT, "{" I ",\"candidates\":\"a\"}", RNN_ETYPE, "candidates"},
+    {PREDICT, "{" I ",\"candidate\":[\"a\"]}", RNN_EFORMAT, "candidate"},
     {PREDICT, "{" I ",\"steps\":\"first\"}", RNN_EFORMAT, "steps"},
     {PREDICT, "{" I ",\"steps\":1}", RNN_ETYPE, "steps"},
     {PREDICT, "{" I ",\"top_k\":-1}", RNN_ERANGE, "top_k"},
