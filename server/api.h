@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/rnn.h"
+#include "server/http.h"
 #include "server/input.h"
 #include "server/job.h"
 #include "server/json.h"
@@ -45,8 +46,8 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
 
 /* Makes a job in a zeroed struct of `size` bytes whose first member it is, with the fields of
  * `common` and the model where no session names it.  The caller moves its request struct in and
- * calls job_submit().  NULL: the request has been answered with what is wrong. */
-struct job *api_job(struct request *request, size_t size, const struct job_ops *ops,
+ * calls job_submit().  NULL: the sink has been answered with what is wrong. */
+struct job *api_job(struct sink *sink, size_t size, const struct job_ops *ops,
                     const struct api_common *common);
 
 /* In prepare: makes `each` sequences for every input and resolves the inputs; the first sequence of
@@ -115,10 +116,10 @@ void score_request_free(struct score_request *request);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */
-void task_predict(struct request *request, struct predict_request *what);
-void task_generate(struct request *request, struct generate_request *what);
-void task_beam(struct request *request, struct generate_request *what);
-void task_score(struct request *request, struct score_request *what);
+void task_predict(struct sink *sink, struct predict_request *what);
+void task_generate(struct sink *sink, struct generate_request *what);
+void task_beam(struct sink *sink, struct generate_request *what);
+void task_score(struct sink *sink, struct score_request *what);
 
 /* ---- Sessions and text ---- */
 

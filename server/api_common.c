@@ -64,8 +64,8 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
 }
 
 /* Fills in the job's fields; finds the model where no session names it. */
-static int apply(const struct api_common *common, struct job *job, struct request *request,
-                 enum reply_error *error, struct rnn_err *err)
+static int apply(const struct api_common *common, struct job *job, enum reply_error *error,
+                 struct rnn_err *err)
 {
     struct model_entry entry;
     int rc;
@@ -79,7 +79,7 @@ static int apply(const struct api_common *common, struct job *job, struct reques
     job->deadline_ms = common->deadline_ms;
     if (common->session[0])
         return 0;
-    rc = models_get(request->shard->server->models, common->model, &entry, err);
+    rc = models_get(job->home->server->models, common->model, &entry, err);
     if (rc < 0) {
         *error = rc == RNN_ENOENT && !common->model[0] ? REPLY_MALFORMED : reply_error_of(err);
         snprintf(err->param, sizeof err->param, "model");
@@ -107,7 +107,7 @@ static int check_walks(const struct job *job, struct rnn_err *err)
     return 0;
 }
 
-struct job *api_job(struct request *request, size_t size, const struct job_ops *ops,
+struct job *api_job(struct sink *sink, size_t size, const struct job_ops *ops,
                     const struct api_common *common)
 {
     enum reply_error error = REPLY_NO_MEMORY;
@@ -115,12 +115,12 @@ struct job *api_job(struct request *request, size_t size, const struct job_ops *
     struct job *job = calloc(1, size);
 
     if (!job) {
-        reply_error(request, error, NULL, "out of memory");
+        sink_fail(sink, error, NULL, "out of memory");
         return NULL;
     }
-    if (job_init(job, ops, request, &err) == 0 && apply(common, job, request, &error, &err) == 0)
+    if (job_init(job, ops, sink, &err) == 0 && apply(common, job, &error, &err) == 0)
         return job;
-    reply_error(request, error, err.param, "%s", err.text);
+    sink_fail(sink, error, err.param, "%s", err.text);
     job_drop(job);
     return NULL;
 }

@@ -275,8 +275,8 @@ void api_generate(struct request *request, const char *arg)
     if (!api_read(request, generate_read, &what))
         return;
     if (what.beam_width > 0)
-        task_beam(request, &what);
+        task_beam(sink_of_request(request), &what);
     else
-        task_generate(request, &what);
+        task_generate(sink_of_request(request), &what);
     generate_request_free(&what);
 }

@@ -52,6 +52,6 @@ void api_predict(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, predict_read, &what))
         return;
-    task_predict(request, &what);
+    task_predict(sink_of_request(request), &what);
     predict_request_free(&what);
 }

@@ -40,6 +40,6 @@ void api_score(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, score_read, &what))
         return;
-    task_score(request, &what);
+    task_score(sink_of_request(request), &what);
     score_request_free(&what);
 }

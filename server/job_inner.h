@@ -25,7 +25,7 @@ struct jobs {
     size_t n_rows;    /* sequences of running jobs */
     size_t n_home, n_work;
     struct heap deadlines;
-    struct job *streams; /* at home: those whose head was sent */
+    struct job *streams; /* at home: those that have begun and want no silence */
     bool starting;       /* start_waiting() is running */
     uv_timer_t due_timer, keepalive_timer;
     unsigned n_closing;

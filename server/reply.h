@@ -4,7 +4,8 @@
 
 #include "base/buf.h"
 #include "base/err.h"
-#include "server/http.h"
+
+struct request;
 
 /*             symbol              status  code (stable, in the OpenAPI file) */
 #define REPLY_ERRORS(X)                                                                            \
@@ -17,6 +18,7 @@
     X(REPLY_NO_SESSION, 404, "no_session")                                                         \
     X(REPLY_METHOD, 405, "method")                                                                 \
     X(REPLY_SLOW, 408, "request_timeout")                                                          \
+    X(REPLY_CANCELLED, 409, "cancelled") /* by its asker; never over plain HTTP */                 \
     X(REPLY_SESSION_EXISTS, 409, "session_exists")                                                 \
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \
     X(REPLY_POSITION, 409, "position")                                                             \

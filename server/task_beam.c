@@ -253,9 +253,9 @@ static void free_job(struct job *job)
 static const struct job_ops ops = {
     .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_beam(struct request *request, struct generate_request *what)
+void task_beam(struct sink *sink, struct generate_request *what)
 {
-    struct beam_job *b = of(api_job(request, sizeof *b, &ops, &what->common));
+    struct beam_job *b = of(api_job(sink, sizeof *b, &ops, &what->common));
 
     if (!b)
         return;

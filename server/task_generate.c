@@ -362,9 +362,9 @@ static const struct job_ops ops = {.prepare = prepare,
                                    .finish = generate_finish,
                                    .free = free_job};
 
-void task_generate(struct request *request, struct generate_request *what)
+void task_generate(struct sink *sink, struct generate_request *what)
 {
-    struct generate_job *g = generate_of(api_job(request, sizeof *g, &ops, &what->common));
+    struct generate_job *g = generate_of(api_job(sink, sizeof *g, &ops, &what->common));
 
     if (!g)
         return;

@@ -10,7 +10,7 @@
 #include "base/stop.h"
 #include "server/api.h"
 
-enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
+enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE, TEXT_CANCELLED };
 
 /* One text being written.  Its logprobs, as JSON, stand in its sequence's `out`, where the limit on
  * answers counts them. */
@@ -58,7 +58,7 @@ void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence
 void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
                     uint32_t token);
 
-/* Ends the texts that the deadline has cut short and writes the answer, or a stream's last
+/* Ends the texts that were cut short and writes the answer, or a stream's last
  * event. */
 void generate_finish(struct job *job, enum job_end end);
 

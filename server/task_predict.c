@@ -312,9 +312,9 @@ static void free_job(struct job *job)
 static const struct job_ops ops = {
     .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_predict(struct request *request, struct predict_request *what)
+void task_predict(struct sink *sink, struct predict_request *what)
 {
-    struct predict_job *p = predict_of(api_job(request, sizeof *p, &ops, &what->common));
+    struct predict_job *p = predict_of(api_job(sink, sizeof *p, &ops, &what->common));
 
     if (!p)
         return;

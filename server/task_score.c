@@ -246,9 +246,9 @@ static void free_job(struct job *job)
 static const struct job_ops ops = {
     .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_score(struct request *request, struct score_request *what)
+void task_score(struct sink *sink, struct score_request *what)
 {
-    struct score_job *s = of(api_job(request, sizeof *s, &ops, &what->common));
+    struct score_job *s = of(api_job(sink, sizeof *s, &ops, &what->common));
 
     if (!s)
         return;
