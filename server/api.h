@@ -93,7 +93,10 @@ struct bias_entry {
 struct generate_request {
     struct api_common common;
     bool has_max_tokens;
-    uint64_t max_tokens;
+    uint64_t max_tokens;     /* or frames */
+    const char *max_name;    /* the field that it came by: "max_tokens", "max_frames"; static */
+    const char *token_field; /* one that was given, of those that only tokens know; NULL: none */
+    bool has_temperature;
     struct rnn_sampling sampling; /* but for `bias` */
     struct bias_entry *bias;      /* [n_bias] */
     size_t n_bias;

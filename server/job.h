@@ -185,6 +185,9 @@ enum rnn_walk_next job_feed(struct job_sequence *sequence);
 void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
                     uint32_t token);
 
+/* Fills in a step that feeds a frame [input_size], which is read when the step is taken. */
+void job_feed_frame(struct job_sequence *sequence, const float *frame);
+
 /* Starts a sequence that `first` left SEQUENCE_PAUSED, from a copy of `from`'s state but with the
  * generator `rng`; its step has been filled in. */
 void job_branch(struct job_sequence *to, const struct job_sequence *from,

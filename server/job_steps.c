@@ -271,18 +271,29 @@ enum rnn_walk_next job_feed(struct job_sequence *sequence)
     return next;
 }
 
-void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
-                    uint32_t token)
+/* A step of the decoder, or of the only stack, by itself. */
+static void feed_alone(struct sequence *step, enum rnn_row_input input)
 {
-    struct sequence *step = &sequence->step;
-
-    step->input = RNN_ROW_TOKEN;
-    step->token = token;
+    step->input = input;
     step->pass = 0;
-    step->memory = leader->walk != NULL ? rnn_walk_memory(leader->walk) : NULL;
+    step->memory = NULL;
     step->hidden_to = NULL;
     step->want_hidden = false;
     step->reading = false;
+}
+
+void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
+                    uint32_t token)
+{
+    feed_alone(&sequence->step, RNN_ROW_TOKEN);
+    sequence->step.token = token;
+    sequence->step.memory = leader->walk != NULL ? rnn_walk_memory(leader->walk) : NULL;
+}
+
+void job_feed_frame(struct job_sequence *sequence, const float *frame)
+{
+    feed_alone(&sequence->step, RNN_ROW_FRAME);
+    sequence->step.frame = frame;
 }
 
 void job_branch(struct job_sequence *to, const struct job_sequence *from, const struct rnn_rng *rng)

@@ -68,6 +68,9 @@ static int prepare(struct job *job, struct rnn_err *err)
     int rc;
 
     b->info = rnn_model_info(job->model);
+    if (b->info->writes_frames)
+        return rnn_fail_at(err, REPLY_EINPUT, "beam_width", -1,
+                           "beam_width: this model writes frames, not tokens");
     rc = api_want_writer(b->info, "generate", err);
     if (rc < 0)
         return rc;

@@ -10,21 +10,23 @@
 
 /* ---- While it is drawn ---- */
 
-/* ---- Writing ---- */
-
-/* Where an event of text `index` begins: {"index":…[,"input":…] */
-static void text_event_begin(struct generate_job *g, size_t index)
+void generate_event_place(struct generate_job *g, size_t index)
 {
     struct buf *out = &g->job.out;
 
-    event_begin(out, "token");
     buf_puts(out, "{\"index\":");
     buf_u64(out, index % g->what.n);
     if (g->what.common.inputs.batch) {
         buf_puts(out, ",\"input\":");
         buf_u64(out, index / g->what.n);
     }
-    buf_puts(out, ",\"text\":");
+}
+
+static void text_event_begin(struct generate_job *g, size_t index)
+{
+    event_begin(&g->job.out, "token");
+    generate_event_place(g, index);
+    buf_puts(&g->job.out, ",\"text\":");
 }
 
 static void text_event_end(struct generate_job *g)
@@ -127,8 +129,6 @@ void generate_event(struct generate_job *g, struct job_sequence *sequence, const
     text_event_end(g);
 }
 
-/* ---- The end ---- */
-
 /* ---- The answer ---- */
 
 static const char *end_name(enum text_end end)
@@ -158,18 +158,27 @@ static void put_tokens(const struct generate_job *g, struct buf *out, size_t ind
     buf_putc(out, ']');
 }
 
+/* Text, unless the stream has had it, and tokens. */
+static void put_written(struct generate_job *g, struct buf *out, size_t index)
+{
+    if (!g->job.stream) {
+        buf_puts(out, ",\"text\":");
+        put_text(out, &g->texts[index]);
+    }
+    buf_putc(out, ',');
+    put_tokens(g, out, index);
+}
+
 static void put_choice(struct generate_job *g, struct buf *out, size_t number, size_t index)
 {
     const struct text *text = &g->texts[index];
 
     buf_puts(out, "{\"index\":");
     buf_u64(out, number);
-    if (!g->job.stream) {
-        buf_puts(out, ",\"text\":");
-        put_text(out, text);
-    }
-    buf_putc(out, ',');
-    put_tokens(g, out, index);
+    if (text->frame)
+        generate_put_frames(g, out, index);
+    else
+        put_written(g, out, index);
     buf_puts(out, ",\"finish_reason\":\"");
     buf_puts(out, end_name(text->end));
     buf_putc(out, '"');
