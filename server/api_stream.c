@@ -1,4 +1,4 @@
-/* GET /stream: the opening of a streaming session; what happens on it is in ws.c.
+/* GET /stream and GET /sessions/{id}/stream: the opening of a streaming session; what happens on it is in ws.c.
  *
  * Everything that can be refused is refused here, over HTTP with a true status: the handshake, the
  * page's origin, the model, the session. */
@@ -8,7 +8,7 @@
 #include <strings.h>
 #include <sys/random.h>
 
-#include "server/metrics.h"
+#include "server/session_op.h"
 #include "server/ws.h"
 #include "server/ws_handshake.h"
 
@@ -142,4 +142,57 @@ void api_stream(struct request *request, const char *arg)
     if (make_session(request, &entry, &spec) && !open_socket(request, &opening, &spec))
         (void)session_delete(request->shard->sessions, spec.session_id, request->key_name);
     rnn_model_unref(entry.model);
+}
+
+/* ---- A session that is there ---- */
+
+struct stream_op {
+    struct session_op op; /* first */
+    struct opening opening;
+};
+
+static void run_look(struct session_op *op)
+{
+    op->result = session_view(op->work->sessions, op->id, op->key_name, &op->views[0]);
+    op_return(op);
+}
+
+/* By name: a model that has been replaced meanwhile is of the same kind. */
+static bool takes_frames(struct request *request, const char *model)
+{
+    struct model_entry entry;
+    bool dense;
+
+    if (models_get(request->shard->server->models, model, &entry, NULL) < 0)
+        return true; /* its requests will tell */
+    dense = rnn_model_info(entry.model)->input_kind == RNN_INPUT_DENSE;
+    rnn_model_unref(entry.model);
+    return dense;
+}
+
+static void reply_open(const struct session_op *op)
+{
+    const struct opening *opening = &((const struct stream_op *)op)->opening; /* its first member */
+    struct ws_spec spec = {.ttl_s = op->views[0].ttl_s,
+                           .takes_frames = takes_frames(op->request, op->views[0].model),
+                           .raw = opening->raw};
+
+    memcpy(spec.session_id, op->id, sizeof spec.session_id);
+    (void)open_socket(op->request, opening, &spec); /* answered in any case */
+}
+
+void api_session_stream(struct request *request, const char *arg)
+{
+    struct opening opening;
+    struct stream_op *op;
+
+    if (!shake_hands(request, &opening))
+        return;
+    op = op_new(request, sizeof *op, arg, 1);
+    if (!op)
+        return;
+    op->opening = opening;
+    op->op.run = run_look;
+    op->op.reply = reply_open;
+    op_submit(&op->op);
 }

@@ -1,7 +1,6 @@
 /* The input of a compute request.  See input.h. */
 #include "server/input.h"
 
-#include <gnutls/gnutls.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "server/base64.h"
 #include "server/reply.h"
 
 /* A path is "inputs[i]" with an item's "[j][k]" behind it: three numbers of at most 20 digits. */
@@ -142,18 +142,18 @@ static int read_frames(struct reading *r, const struct cJSON *json, size_t n)
     return 0;
 }
 
-static int take_floats(struct input *input, const char *path, const void *bytes, size_t n,
+/* Takes over bytes that malloc() gave, so that they are aligned. */
+static int take_floats(struct input *input, const char *path, char *bytes, size_t len,
                        struct rnn_err *err)
 {
-    input->frames = malloc((n + 1) * sizeof *input->frames);
-    if (!input->frames)
-        return out_of_memory(err);
-    memcpy(input->frames, bytes, n * sizeof *input->frames);
+    size_t n = len / sizeof *input->frames;
+
+    input->frames = (float *)(void *)bytes;
     for (size_t i = 0; i < n; i++)
         if (!isfinite(input->frames[i]))
             return rnn_fail_at(err, RNN_ERANGE, path, -1, "%s: f32: number %zu is not finite", path,
                                i);
-    input->kind = n > 0 ? INPUT_FLOATS : INPUT_EMPTY;
+    input->kind = INPUT_FLOATS;
     input->n = n;
     return 0;
 }
@@ -162,24 +162,25 @@ static int take_floats(struct input *input, const char *path, const void *bytes,
 static int read_floats(struct reading *r, const struct cJSON *json)
 {
     const struct cJSON *text = json_get(json, "f32");
-    gnutls_datum_t in, out = {0};
+    char *bytes = NULL;
+    size_t len = 0;
     int rc;
 
     if (!cJSON_IsString(text) || text->next || text->prev != text)
         return rnn_fail_at(r->err, RNN_ETYPE, r->path, -1,
                            "%s: want an object with one member, f32: base64 of float32 numbers",
                            r->path);
-    in = (gnutls_datum_t){(unsigned char *)text->valuestring, (unsigned)strlen(text->valuestring)};
-    if (in.size == 0)
+    if (!*text->valuestring)
         return 0;
-    if (gnutls_base64_decode2(&in, &out) < 0 || out.size % sizeof(float) != 0) {
-        gnutls_free(out.data);
+    rc = base64_decode(text->valuestring, r->path, &bytes, &len, r->err);
+    if (rc == RNN_ENOMEM)
+        return rc;
+    if (rc < 0 || len % sizeof(float) != 0) {
+        free(bytes);
         return rnn_fail_at(r->err, RNN_EFORMAT, r->path, -1,
                            "%s: f32: want base64 of little-endian float32 numbers", r->path);
     }
-    rc = take_floats(r->input, r->path, out.data, out.size / sizeof(float), r->err);
-    gnutls_free(out.data);
-    return rc;
+    return take_floats(r->input, r->path, bytes, len, r->err);
 }
 
 static int read_one(struct reading *r, const struct cJSON *json)
@@ -310,6 +311,7 @@ int input_read_candidates(struct input_list *out, const struct cJSON *body,
 
 int input_from_floats(struct input_list *out, const char *bytes, size_t len, struct rnn_err *err)
 {
+    char *copy;
     int rc;
 
     *out = (struct input_list){.name = "input", .given = true};
@@ -317,10 +319,16 @@ int input_from_floats(struct input_list *out, const char *bytes, size_t len, str
         return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
                            "input: want little-endian float32 numbers, found %zu bytes", len);
     out->items = calloc(1, sizeof *out->items);
-    if (!out->items)
+    copy = malloc(len);
+    if (!out->items || !copy) {
+        free(out->items);
+        free(copy);
+        *out = (struct input_list){0};
         return out_of_memory(err);
+    }
+    memcpy(copy, bytes, len);
     out->n = 1;
-    rc = take_floats(out->items, out->name, bytes, len / sizeof(float), err);
+    rc = take_floats(out->items, out->name, copy, len, err);
     if (rc < 0)
         input_list_free(out);
     return rc;

@@ -3,10 +3,12 @@
 
 #include <gnutls/crypto.h>
 #include <gnutls/gnutls.h>
-#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+
+#include "server/base64.h"
 
 #define GUID          "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define KEY_CHARS     24 /* base64 of 16 bytes */
@@ -48,31 +50,30 @@ static bool has_token(const char *list, const char *wanted, bool any_case)
 
 static bool is_base64_of_16(const char *key)
 {
-    gnutls_datum_t in = {(unsigned char *)(uintptr_t)key, KEY_CHARS}, out = {0};
-    bool good;
+    char *bytes;
+    size_t len;
 
-    if (!key || strlen(key) != KEY_CHARS)
+    if (!key || strlen(key) != KEY_CHARS || base64_decode(key, "", &bytes, &len, NULL) < 0)
         return false;
-    good = gnutls_base64_decode2(&in, &out) == 0 && out.size == KEY_BYTES;
-    gnutls_free(out.data);
-    return good;
+    free(bytes);
+    return len == KEY_BYTES;
 }
 
 static bool accept_of(const char *key, char accept[WS_ACCEPT_BYTES])
 {
     unsigned char digest[SHA1_BYTES];
-    gnutls_datum_t in = {digest, sizeof digest}, out = {0};
     char text[KEY_CHARS + sizeof GUID];
+    struct buf out = {0};
     bool good;
 
     snprintf(text, sizeof text, "%s%s", key, GUID);
-    if (gnutls_hash_fast(GNUTLS_DIG_SHA1, text, strlen(text), digest) < 0 ||
-        gnutls_base64_encode2(&in, &out) < 0)
+    if (gnutls_hash_fast(GNUTLS_DIG_SHA1, text, strlen(text), digest) < 0)
         return false;
-    good = out.size == WS_ACCEPT_BYTES - 1;
+    base64_encode(&out, digest, sizeof digest);
+    good = !out.failed && out.len == WS_ACCEPT_BYTES - 1;
     if (good)
-        snprintf(accept, WS_ACCEPT_BYTES, "%.*s", (int)out.size, (const char *)out.data);
-    gnutls_free(out.data);
+        snprintf(accept, WS_ACCEPT_BYTES, "%.*s", (int)out.len, out.data);
+    buf_free(&out);
     return good;
 }
 
@@ -95,7 +96,7 @@ enum ws_verdict ws_handshake(const struct ws_offer *offer, char accept[WS_ACCEPT
 /* ---- The key of the API ---- */
 
 /* base64url without padding, to base64 with it. */
-static size_t padded(const char *text, size_t len, char out[KEY_MAX_CHARS + 4])
+static void pad(const char *text, size_t len, char out[KEY_MAX_CHARS + 4])
 {
     size_t n = 0;
 
@@ -103,28 +104,28 @@ static size_t padded(const char *text, size_t len, char out[KEY_MAX_CHARS + 4])
         out[n] = text[n] == '-' ? '+' : text[n] == '_' ? '/' : text[n];
     while (n % 4 != 0)
         out[n++] = '=';
-    return n;
+    out[n] = '\0';
 }
 
 static bool decode_key(const char *text, size_t len, char *key, size_t size)
 {
-    char base64[KEY_MAX_CHARS + 4];
-    gnutls_datum_t in = {(unsigned char *)base64, 0}, out = {0};
+    char padded[KEY_MAX_CHARS + 4], *bytes = NULL;
+    size_t n = 0;
     bool good;
 
     if (len == 0 || len > KEY_MAX_CHARS || memchr(text, '+', len) || memchr(text, '/', len))
         return false;
-    in.size = (unsigned)padded(text, len, base64);
-    good = gnutls_base64_decode2(&in, &out) == 0 && out.size > 0 && out.size < size &&
-           !memchr(out.data, '\0', out.size);
+    pad(text, len, padded);
+    good = base64_decode(padded, "", &bytes, &n, NULL) == 0 && n > 0 && n < size &&
+           !memchr(bytes, '\0', n);
     if (good) {
-        memcpy(key, out.data, out.size);
-        key[out.size] = '\0';
+        memcpy(key, bytes, n);
+        key[n] = '\0';
     }
-    if (out.data)
-        explicit_bzero(out.data, out.size);
-    gnutls_free(out.data);
-    explicit_bzero(base64, sizeof base64);
+    if (bytes)
+        explicit_bzero(bytes, n);
+    free(bytes);
+    explicit_bzero(padded, sizeof padded);
     return good;
 }
 
