@@ -1,4 +1,5 @@
-/* GET /stream and GET /sessions/{id}/stream: the opening of a streaming session; what happens on it is in ws.c.
+/* GET /stream and GET /sessions/{id}/stream: the opening of a streaming session; what happens on it
+ * is in ws.c.
  *
  * Everything that can be refused is refused here, over HTTP with a true status: the handshake, the
  * page's origin, the model, the session. */

@@ -309,12 +309,14 @@ int input_read_candidates(struct input_list *out, const struct cJSON *body,
     return read_list(out, "candidate", true, body, config, err);
 }
 
-int input_from_floats(struct input_list *out, const char *bytes, size_t len, struct rnn_err *err)
+int input_from_floats(struct input_list *out, const char *bytes, size_t len,
+                      const struct config *config, struct rnn_err *err)
 {
     char *copy;
     int rc;
 
-    *out = (struct input_list){.name = "input", .given = true};
+    *out = (struct input_list){
+        .name = "input", .given = true, .steps_max = (size_t)config->input_steps_max};
     if (len == 0 || len % sizeof(float) != 0)
         return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
                            "input: want little-endian float32 numbers, found %zu bytes", len);

@@ -58,7 +58,8 @@ void input_list_free(struct input_list *list);
 
 /* The list of one input that came as bytes: little-endian float32, frames whose width only the
  * model knows.  Faults as of {"f32": …}. */
-int input_from_floats(struct input_list *out, const char *bytes, size_t len, struct rnn_err *err);
+int input_from_floats(struct input_list *out, const char *bytes, size_t len,
+                      const struct config *config, struct rnn_err *err);
 
 /* The path of item i, for messages: "input" or "inputs[i]". */
 void input_path(const struct input_list *list, size_t i, char *path, size_t size);

@@ -338,6 +338,7 @@ static void on_turn(struct request *request)
     if (!ws->opened)
         open_up(ws);
     if (!read_in(ws)) {
+        (void)write_out(ws); /* it may have shut only its own side, behind a close frame */
         end(ws);
         return;
     }

@@ -1,7 +1,8 @@
 /* Frames.  See ws_frames.h.
  *
  * wslay pulls its input by a callback: it is given the bytes of one frame and then told to wait.
- * It pushes its output by another, which puts it into a buffer, so that its own queues are always
+ * Control frames it gets in one piece: of a close frame that came in pieces it checks no reason. It
+ * pushes its output by another, which puts it into a buffer, so that its own queues are always
  * empty.  Messages are gathered here and not by wslay, which allocates what a head announces. */
 #include "server/ws_frames.h"
 
@@ -10,9 +11,9 @@
 #include <string.h>
 #include <wslay/wslay.h>
 
-#define HEAD_MAX      10 /* bytes up to the end of the length */
 #define MASK_BYTES    4
 #define CONTROL_MAX   125
+#define HELD_MAX      (2 + MASK_BYTES + CONTROL_MAX) /* and a head of 10 bytes, too */
 #define KEEP_BYTES    4096 /* of an empty buffer; larger ones are given back */
 #define REASON_MAX    123
 #define OPCODE(first) ((first)&0x0fu)
@@ -23,8 +24,8 @@ struct ws_frames {
     void *user;
     size_t message_max;
 
-    /* ---- The head of the frame that is coming in ---- */
-    unsigned char head[HEAD_MAX];
+    /* ---- The frame that is coming in: its head; all of it, if it is a control frame ---- */
+    unsigned char head[HELD_MAX];
     size_t n_head;
     uint64_t left;        /* of the frame, mask and payload, once its head is complete */
     bool in_frame;        /* the head is complete */
@@ -235,6 +236,24 @@ static void fail(struct ws_frames *f, enum ws_code code, const char *reason)
     f->failed = true;
 }
 
+static void let_wslay_take(struct ws_frames *f, const char *bytes, size_t len)
+{
+    f->in = bytes;
+    f->in_len = len;
+    if (wslay_event_recv(f->wslay) != 0)
+        fail(f, WS_INTERNAL, "");
+    f->in = NULL;
+    f->in_len = 0;
+    if (!wslay_event_get_read_enabled(f->wslay)) {
+        f->failed |= !wslay_event_get_close_received(f->wslay);
+        push(f); /* its close frame */
+        if (f->code == WS_NONE)
+            f->code = (enum ws_code)wslay_event_get_status_code_sent(f->wslay);
+    } else {
+        push(f); /* pongs */
+    }
+}
+
 /* Bytes of the head up to the end of its length; 0: the second is not there yet. */
 static size_t head_bytes(const struct ws_frames *f)
 {
@@ -256,6 +275,11 @@ static uint64_t payload_bytes(const struct ws_frames *f)
     for (size_t i = 2; i < n; i++)
         len = len << 8 | f->head[i];
     return len;
+}
+
+static bool is_control(const struct ws_frames *f)
+{
+    return wslay_is_ctrl_frame(OPCODE(f->head[0]));
 }
 
 static bool is_reserved(unsigned opcode)
@@ -290,7 +314,7 @@ static bool head_good(struct ws_frames *f, uint64_t len)
     return !f->failed;
 }
 
-/* Takes bytes of the head, up to the end of its length, for a look; wslay gets the same bytes.
+/* Takes bytes of the head, up to the end of its length; wslay gets them when it is found good.
  * Returns how many. */
 static size_t head_read(struct ws_frames *f, const char *bytes, size_t len)
 {
@@ -301,31 +325,37 @@ static size_t head_read(struct ws_frames *f, const char *bytes, size_t len)
     if (head_bytes(f) > 0 && f->n_head == head_bytes(f)) {
         uint64_t payload = payload_bytes(f);
 
-        f->in_frame = true;
-        if (head_good(f, payload))
+        if (head_good(f, payload)) {
             f->left = MASK_BYTES + payload;
+            f->in_frame = true;
+            if (!is_control(f))
+                let_wslay_take(f, (const char *)f->head, f->n_head);
+        }
     }
     return n;
 }
 
 /* ---- In ---- */
 
-static void let_wslay_take(struct ws_frames *f, const char *bytes, size_t len)
+/* Takes bytes of the frame behind its head.  Returns how many. */
+static size_t frame_read(struct ws_frames *f, const char *bytes, size_t len)
 {
-    f->in = bytes;
-    f->in_len = len;
-    if (wslay_event_recv(f->wslay) != 0)
-        fail(f, WS_INTERNAL, "");
-    f->in = NULL;
-    f->in_len = 0;
-    if (!wslay_event_get_read_enabled(f->wslay)) {
-        f->failed |= !wslay_event_get_close_received(f->wslay);
-        push(f); /* its close frame */
-        if (f->code == WS_NONE)
-            f->code = (enum ws_code)wslay_event_get_status_code_sent(f->wslay);
+    size_t n = f->left < len ? (size_t)f->left : len;
+
+    f->left -= n;
+    if (is_control(f)) {
+        memcpy(f->head + f->n_head, bytes, n);
+        f->n_head += n;
+        if (f->left == 0)
+            let_wslay_take(f, (const char *)f->head, f->n_head);
     } else {
-        push(f); /* pongs */
+        let_wslay_take(f, bytes, n);
     }
+    if (f->left == 0) {
+        f->in_frame = false;
+        f->n_head = 0;
+    }
+    return n;
 }
 
 size_t ws_frames_feed(struct ws_frames *f, const char *bytes, size_t len)
@@ -339,17 +369,8 @@ size_t ws_frames_feed(struct ws_frames *f, const char *bytes, size_t len)
         if (f->failed)
             return len;
     }
-    if (f->in_frame) {
-        size_t more = f->left < len - n ? (size_t)f->left : len - n;
-
-        f->left -= more;
-        n += more;
-    }
-    let_wslay_take(f, bytes, n);
-    if (f->in_frame && f->left == 0) {
-        f->in_frame = false;
-        f->n_head = 0;
-    }
+    if (f->in_frame)
+        n += frame_read(f, bytes + n, len - n);
     return n;
 }
 

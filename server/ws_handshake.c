@@ -113,7 +113,8 @@ static bool decode_key(const char *text, size_t len, char *key, size_t size)
     size_t n = 0;
     bool good;
 
-    if (len == 0 || len > KEY_MAX_CHARS || memchr(text, '+', len) || memchr(text, '/', len))
+    if (len == 0 || len > KEY_MAX_CHARS || memchr(text, '+', len) || memchr(text, '/', len) ||
+        memchr(text, '=', len))
         return false;
     pad(text, len, padded);
     good = base64_decode(padded, "", &bytes, &n, NULL) == 0 && n > 0 && n < size &&

@@ -133,7 +133,7 @@ int ws_message_from_floats(struct ws_message *out, const char *bytes, size_t len
 {
     char body[sizeof "{\"session\":\"\"}" + SESSION_ID_MAX];
     struct input_list inputs;
-    int rc = input_from_floats(&inputs, bytes, len, err);
+    int rc = input_from_floats(&inputs, bytes, len, config, err);
 
     snprintf(out->id, sizeof out->id, "null");
     out->verb = WS_PREDICT;
