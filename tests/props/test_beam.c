@@ -242,6 +242,70 @@ START_TEST(the_best_come_first_and_are_what_they_say)
 }
 END_TEST
 
+/* One step of a search as core/rnn.h tells it: all continuations, best first. */
+static size_t continue_all(const struct language *l, const struct text *live, size_t n,
+                           struct text *out)
+{
+    size_t n_out = 0;
+
+    for (size_t i = 0; i < n; i++)
+        for (uint32_t token = 0; token < l->n_tokens; token++) {
+            struct text *to = &out[n_out++];
+
+            *to = live[i];
+            to->tokens[to->n++] = token;
+            to->ended = token == l->options.eos;
+            to->logprob = to->score = logprob_of(l, to->tokens, to->n);
+        }
+    for (size_t i = 1; i < n_out; i++) /* equal ones stay in order */
+        for (size_t j = i; j > 0 && out[j].score > out[j - 1].score; j--) {
+            struct text swap = out[j];
+
+            out[j] = out[j - 1];
+            out[j - 1] = swap;
+        }
+    return n_out;
+}
+
+static void search_plainly(const struct language *l, size_t width, struct texts *out)
+{
+    struct text live[16] = {0}, next[16 * TOKENS_MAX];
+    size_t n = 1;
+
+    out->n = 0;
+    for (size_t length = 0; n > 0 && length < l->options.max_tokens && out->n < width; length++) {
+        size_t n_next = continue_all(l, live, n, next);
+
+        n = 0;
+        for (size_t i = 0; i < n_next && n < width && out->n < width; i++) {
+            if (next[i].ended)
+                out->v[out->n++] = next[i];
+            else
+                live[n++] = next[i];
+        }
+    }
+    for (size_t i = 0; i < n && live[i].n == l->options.max_tokens; i++)
+        out->v[out->n++] = live[i];
+    for (size_t i = 0; i < out->n; i++)
+        out->v[i].score = out->v[i].logprob / pow((double)out->v[i].n, l->options.length_penalty);
+    qsort(out->v, out->n, sizeof *out->v, by_score);
+}
+
+START_TEST(a_narrow_beam_keeps_the_best_continuations_of_all)
+{
+    struct language l = draw_language(_i, 2 + (size_t)_i % 7, 1 + (size_t)(_i / 2) % LENGTH_MAX);
+    size_t width = 1 + (size_t)_i % 9;
+
+    search_plainly(&l, width, &every);
+    search(&l, width, TEXTS_MAX, &found);
+    ck_assert_uint_eq(found.n, every.n);
+    for (size_t i = 0; i < every.n; i++) {
+        ck_assert(found.v[i].score == every.v[i].score);
+        ck_assert(is_among(&every, &found.v[i]));
+    }
+}
+END_TEST
+
 /* Text number i, in the order of dictionaries, of `length` digits in base n_tokens. */
 static void spell(size_t i, size_t n_tokens, size_t length, uint32_t *tokens)
 {
@@ -501,6 +565,7 @@ int main(void)
 {
     const TTest *laws[] = {a_beam_that_nothing_falls_out_of_tries_everything,
                            a_beam_of_one_is_greedy,
+                           a_narrow_beam_keeps_the_best_continuations_of_all,
                            the_best_come_first_and_are_what_they_say,
                            equal_ones_come_in_the_order_of_their_ids,
                            a_search_does_not_notice_other_rows,
