@@ -102,7 +102,7 @@ static int finish(struct draft *draft, const struct import_options *options, con
 
     if (rc < 0)
         return rc;
-    rc = trial_run(folder.beside, options->expect, stdout, err);
+    rc = trial_run(folder.beside, options->expect, &draft->opinion, stdout, err);
     if (rc == 0)
         rc = folder_place(&folder, err);
     if (rc == 0)
