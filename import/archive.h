@@ -59,11 +59,14 @@ struct archive_module {
 /* A recurrent cell as the file has it, where that is not PyTorch's form: for the second opinion
  * (import/opinion.h), which computes from these. */
 enum archive_form {
-    FORM_TF_LSTM, /* kernel [in + H, 4H] in the order i j f o, bias; 1 is added to f */
-    FORM_TF_GRU,  /* kernel [in + H, 2H] in the order r u, bias; candidate [in + H, H], its bias;
-                     h' = u h + (1 - u) tanh(candidate of [x, r h]) */
-    FORM_TF_RNN,  /* kernel [in + H, H], bias; tanh */
-    FORM_JOINED   /* kernel [H, in + H] and candidate [O, in + H], both over [x, h]; gives both */
+    FORM_TF_LSTM,    /* kernel [in + H, 4H] in the order i j f o, bias; 1 is added to f */
+    FORM_TF_GRU,     /* kernel [in + H, 2H] in the order r u, bias; candidate [in + H, H], its bias;
+                        h' = u h + (1 - u) tanh(candidate of [x, r h]) */
+    FORM_TF_RNN,     /* kernel [in + H, H], bias; tanh */
+    FORM_KERAS_LSTM, /* kernel [in, 4H], candidate [H, 4H] the recurrent one, i f c o, bias [4H] */
+    FORM_KERAS_GRU,  /* kernel [in, 3H], candidate [H, 3H], z r h; bias [2, 3H]: reset after, of
+                        input and recurrent sums; [3H]: reset before; h' = z h + (1 - z) hh */
+    FORM_JOINED /* kernel [H, in + H] and candidate [O, in + H], both over [x, h]; gives both */
 };
 
 struct archive_cell {

@@ -5,8 +5,8 @@
 #include <string.h>
 
 static int (*const conversions[])(struct archive *, const struct import_options *,
-                                  struct rnn_err *) = {convert_norms, convert_drops, convert_tf1,
-                                                       convert_handmade};
+                                  struct rnn_err *) = {convert_norms, convert_drops, convert_tf2,
+                                                       convert_tf1, convert_handmade};
 
 int forms_convert(struct archive *archive, const struct import_options *options,
                   struct rnn_err *err)

@@ -19,6 +19,8 @@ int convert_norms(struct archive *archive, const struct import_options *options,
                   struct rnn_err *err); /* import/weight_norm.c */
 int convert_drops(struct archive *archive, const struct import_options *options,
                   struct rnn_err *err); /* import/weight_drop.c */
+int convert_tf2(struct archive *archive, const struct import_options *options,
+                struct rnn_err *err); /* import/tf2.c */
 int convert_tf1(struct archive *archive, const struct import_options *options,
                 struct rnn_err *err); /* import/tf1.c */
 int convert_handmade(struct archive *archive, const struct import_options *options,

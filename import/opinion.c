@@ -183,6 +183,60 @@ static void step_tf_gru(const struct layer *l, const double *x)
     }
 }
 
+/* Column `column` of the kernel times x, and of its bias. */
+static double keras_input(const struct layer *l, size_t column, const double *x)
+{
+    return column_times(&l->cell->kernel, NULL, column, x, l->in, NULL, 0) +
+           at(&l->cell->bias, column);
+}
+
+static double keras_state(const struct layer *l, size_t column, const double *h)
+{
+    return column_times(&l->cell->candidate, NULL, column, h, l->hidden, NULL, 0);
+}
+
+/* Keras: i, f, c, o. */
+static void step_keras_lstm(const struct layer *l, const double *x)
+{
+    size_t n = l->hidden;
+
+    for (size_t u = 0; u < n; u++) {
+        double gate[4];
+
+        for (size_t g = 0; g < 4; g++)
+            gate[g] = keras_input(l, g * n + u, x) + keras_state(l, g * n + u, l->h);
+        l->c[u] = sigmoid(gate[1]) * l->c[u] + sigmoid(gate[0]) * tanh(gate[2]);
+        l->next[u] = sigmoid(gate[3]) * tanh(l->c[u]);
+    }
+}
+
+/* Keras: z, r, h. */
+static void step_keras_gru(const struct layer *l, const double *x)
+{
+    const struct archive_tensor *bias = &l->cell->bias;
+    size_t n = l->hidden;
+    bool after = !bias->type || bias->elements == 6 * n;
+
+    for (size_t u = 0; u < n && !after; u++)
+        l->gated[u] = l->h[u] * sigmoid(keras_input(l, n + u, x) + keras_state(l, n + u, l->h));
+    for (size_t u = 0; u < n; u++) {
+        double own[3] = {0}, z, candidate;
+
+        for (size_t g = 0; g < 3 && after && bias->type; g++)
+            own[g] = at(bias, (3 + g) * n + u);
+        z = sigmoid(keras_input(l, u, x) + keras_state(l, u, l->h) + own[0]);
+        if (after) {
+            double r = sigmoid(keras_input(l, n + u, x) + keras_state(l, n + u, l->h) + own[1]);
+
+            candidate =
+                keras_input(l, 2 * n + u, x) + r * (keras_state(l, 2 * n + u, l->h) + own[2]);
+        } else {
+            candidate = keras_input(l, 2 * n + u, x) + keras_state(l, 2 * n + u, l->gated);
+        }
+        l->next[u] = z * l->h[u] + (1 - z) * tanh(candidate);
+    }
+}
+
 static void step_tf_rnn(const struct layer *l, const double *x)
 {
     for (size_t u = 0; u < l->hidden; u++)
@@ -221,6 +275,10 @@ static void step(struct evaluation *v, const struct layer *l, const double *x)
         step_tf_gru(l, x);
     else if (l->cell && l->cell->form == FORM_TF_RNN)
         step_tf_rnn(l, x);
+    else if (l->cell && l->cell->form == FORM_KERAS_LSTM)
+        step_keras_lstm(l, x);
+    else if (l->cell && l->cell->form == FORM_KERAS_GRU)
+        step_keras_gru(l, x);
     else if (l->cell)
         step_joined(l, x);
     else if (l->element->gates == 4)
