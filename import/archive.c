@@ -142,6 +142,8 @@ int archive_add(struct archive *archive, const struct archive_tensor *tensor, st
                            copy.name);
     if (!grow((void **)&archive->tensors, archive->n_tensors, &archive->tensors_cap, sizeof copy))
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    if (!copy.made)
+        copy.order = archive->n_tensors;
     archive->tensors[archive->n_tensors++] = copy;
     return 0;
 }

@@ -35,6 +35,7 @@ const struct archive_type *archive_type(const char *name);
 
 struct archive_tensor {
     const char *name; /* whole path in the file, valid UTF-8 */
+    size_t order;     /* its place in the file; of a made one, that of what it is made of */
     size_t part;      /* how much of the name, with its dot, leads to the dictionary or object that
                          the tensor belongs to ("model_state_dict."); 0: the file is that */
     const struct archive_type *type;
@@ -115,8 +116,9 @@ void *archive_alloc(struct archive *archive, size_t bytes, struct rnn_err *err);
 const char *archive_text(struct archive *archive, const char *text, size_t len,
                          struct rnn_err *err);
 
-/* Adds a tensor whose name and data live as long as the archive; `elements` is filled in here.
- * Refuses ranks, shapes that overflow, names that are no UTF-8, and names that are there already.
+/* Adds a tensor whose name and data live as long as the archive; `elements`, and `order` of one
+ * that is not made, are filled in here. Refuses ranks, shapes that overflow, names that are no
+ * UTF-8, and names that are there already.
  */
 int archive_add(struct archive *archive, const struct archive_tensor *tensor, struct rnn_err *err);
 int archive_add_module(struct archive *archive, const struct archive_module *module,

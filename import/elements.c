@@ -62,7 +62,7 @@ static int group(struct elements *elements, const struct named_tensor *tensors, 
         if (!e)
             return rnn_fail(err, RNN_ELIMIT, "more than %d modules", ELEMENTS_MAX);
         if (fresh && elements->n > before) {
-            e->first = i;
+            e->first = tensors[i].tensor->order;
             e->path = tensors[i].tensor->name;
         }
         rc = place(e, &name, tensors[i].tensor, err);

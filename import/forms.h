@@ -28,8 +28,8 @@ int convert_handmade(struct archive *archive, const struct import_options *optio
 
 /* ---- For the conversions ---- */
 
-/* Adds a tensor of `proto`'s type, rank, shape and part, all zeros, under the name made of the
- * first `len` bytes of `name` and `end`; *bytes are for the caller to fill. */
+/* Adds a tensor of `proto`'s type, rank, shape, part and order, all zeros, under the name made of
+ * the first `len` bytes of `name` and `end`; *bytes are for the caller to fill. */
 int forms_make(struct archive *archive, const struct archive_tensor *proto, const char *name,
                size_t len, const char *end, unsigned char **bytes, struct rnn_err *err);
 

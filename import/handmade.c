@@ -59,8 +59,11 @@ static bool take(const struct cell *c, const char *end, struct archive_tensor *o
 static int make(const struct cell *c, const struct archive_tensor *like, const char *end,
                 size_t rows, size_t columns, unsigned char **bytes)
 {
-    struct archive_tensor proto = {
-        .part = like->part, .type = like->type, .rank = columns ? 2 : 1, .shape = {rows, columns}};
+    struct archive_tensor proto = {.part = like->part,
+                                   .order = like->order,
+                                   .type = like->type,
+                                   .rank = columns ? 2 : 1,
+                                   .shape = {rows, columns}};
 
     return forms_make(c->archive, &proto, c->path, c->len, end, bytes, c->err);
 }
@@ -167,7 +170,8 @@ static int make_pair_weights(const struct cell *c, const struct pair *p)
 /* [0 | 1]: picks the outputs out of the state. */
 static int make_pick(const struct cell *c, const struct pair *p)
 {
-    struct archive_tensor like = {.part = p->i2h.part, .type = forms_computed(p->i2h.type)};
+    struct archive_tensor like = {
+        .part = p->i2o.part, .order = p->i2o.order, .type = forms_computed(p->i2o.type)};
     size_t n = c->hidden + p->outputs;
     unsigned char *bytes;
     int rc;

@@ -60,6 +60,7 @@ static int make_part(struct work *w, const char *part, size_t rank, size_t colum
                      unsigned char **bytes)
 {
     struct archive_tensor proto = {.part = w->cell.kernel.part,
+                                   .order = w->cell.kernel.order,
                                    .type = w->cell.kernel.type,
                                    .rank = rank,
                                    .shape = {w->gates * w->cell.hidden, columns}};
