@@ -536,7 +536,7 @@ int json_only(const struct cJSON *object, const char *path, const char *const *a
               struct rnn_err *err)
 {
     for (const struct cJSON *m = object->child; m; m = m->next) {
-        char list[160];
+        char list[224];
         size_t used = 0;
         struct place place;
 

@@ -89,6 +89,8 @@ static void shape_layer(struct layout *l, struct rnn_layer *layer,
         break;
     case RNN_LAYER_DENSE:
         shape_dense(layer, in_width, spec->hidden);
+        if (spec->input_width > in_width)
+            layer->context = panels_of_matrix(spec->hidden, spec->input_width - in_width);
         break;
     case RNN_LAYER_AFFINE:
     case RNN_LAYER_NORM:
@@ -189,8 +191,9 @@ static void place_readout(struct layout *l)
     const struct rnn_level *level = &stack->levels[stack->n_levels - 1];
     const struct rnn_pass *pass = level->forward;
     const struct rnn_layer *last = pass->n_layers ? &pass->layers[pass->n_layers - 1] : NULL;
-    bool pools = model->spec.topology == RNN_MANY_TO_ONE &&
-                 (model->spec.pool == RNN_POOL_MEAN || model->spec.pool == RNN_POOL_MAX);
+    bool to_one = model->spec.topology == RNN_MANY_TO_ONE;
+    bool pools = to_one && (model->spec.pool == RNN_POOL_MEAN || model->spec.pool == RNN_POOL_MAX);
+    bool of_state = to_one && model->spec.pool == RNN_POOL_FINAL;
 
     model->readout_at = model->output_at = model->pool_at = RNN_NOWHERE;
     if (stack->n_levels > 1 || level->backward)
@@ -198,7 +201,7 @@ static void place_readout(struct layout *l)
     l->stack_index = 0;
     if (pools)
         model->pool_at = model->readout_at = add_part(l, "pool", 0, 0, pass->out_width);
-    else if (last && last->kind == RNN_LAYER_RECURRENT && !last->residual)
+    else if (last && last->kind == RNN_LAYER_RECURRENT && (of_state || !last->residual))
         model->readout_at = last->h_at;
     else
         model->output_at = model->readout_at = add_part(l, "y", 0, 0, pass->out_width);
@@ -240,6 +243,14 @@ static struct rnn_pass *add_dense_pass(struct rnn_model *model, size_t reads, si
     return pass;
 }
 
+/* Where the h of the highest recurrent layer is, of a decoder that has one. */
+static size_t top_state(const struct rnn_stack *stack)
+{
+    const struct rnn_pass *pass = stack->levels[stack->n_levels - 1].forward;
+
+    return pass->layers[pass->n_layers - 1].h_at;
+}
+
 static void shape_attention(struct rnn_model *model)
 {
     const struct rnn_activation linear = {.kind = RNN_LINEAR, .alpha = 1};
@@ -253,7 +264,7 @@ static void shape_attention(struct rnn_model *model)
     a->kind = spec->kind;
     a->memory_width = spec->memory_width;
     a->query_width = top;
-    a->s_at = model->readout_at;
+    a->s_at = top_state(stack);
     a->concat = spec->concat;
     a->out_width = rnn_stack_top_width(stack->spec);
     a->score_width = spec->kind == RNN_ATTENTION_ADDITIVE ? spec->size : top;

@@ -166,7 +166,16 @@ static int fill_proj(struct loading *l, const struct wanted *w)
 
 static int fill_dense(struct loading *l, const struct wanted *w)
 {
+    if (w->layer->context.k)
+        narrow(l, w, 0, w->layer->in_width);
     pack_matrix(l, &w->layer->x, w->shape[0]);
+    return 0;
+}
+
+static int fill_dense_context(struct loading *l, const struct wanted *w)
+{
+    narrow(l, w, w->layer->in_width, w->layer->context.k);
+    pack_matrix(l, &w->layer->context, w->shape[0]);
     return 0;
 }
 
@@ -207,6 +216,21 @@ static void add_vector(struct loading *l, const char *prefix, const char *name, 
     add(l, prefix, name, rows, columns, fill_vector)->vector = vector;
 }
 
+/* The columns of a weight matrix that stand over an attention's context, the matrix being listed.
+ */
+static void add_context(struct loading *l, const char *prefix, const char *name, size_t rows,
+                        struct rnn_layer *layer,
+                        int (*fill)(struct loading *l, const struct wanted *wanted))
+{
+    struct wanted *w;
+
+    if (layer->context.k == 0)
+        return;
+    w = add(l, prefix, name, rows, layer->in_width + layer->context.k, fill);
+    w->layer = layer;
+    w->counted = true;
+}
+
 /* One direction of a recurrent layer. */
 static void add_recurrent(struct loading *l, const char *prefix, const struct rnn_layer_spec *spec,
                           struct rnn_layer *layer, bool reverse)
@@ -220,12 +244,7 @@ static void add_recurrent(struct loading *l, const char *prefix, const struct rn
               reverse ? "_reverse" : ""),                                                          \
      name)
     add(l, prefix, NAME("weight_ih"), rows, spec->input_width, fill_x)->layer = layer;
-    if (layer->context.k) {
-        struct wanted *w = add(l, prefix, name, rows, spec->input_width, fill_context);
-
-        w->layer = layer;
-        w->counted = true;
-    }
+    add_context(l, prefix, name, rows, layer, fill_context);
     add(l, prefix, NAME("weight_hh"), rows, width, fill_h)->layer = layer;
     if (spec->bias) {
         add(l, prefix, NAME("bias_ih"), rows, 0, fill_bias_x)->layer = layer;
@@ -251,10 +270,13 @@ static void add_plain(struct loading *l, const char *prefix, const struct rnn_la
     char name[48];
 
     snprintf(name, sizeof name, "%s.%s", spec->module, affine ? "scale" : "weight");
-    if (spec->kind == RNN_LAYER_DENSE)
-        add(l, prefix, name, layer->out_width, layer->in_width, fill_dense)->layer = layer;
-    else
+    if (spec->kind == RNN_LAYER_DENSE) {
+        add(l, prefix, name, layer->out_width, layer->in_width + layer->context.k, fill_dense)
+            ->layer = layer;
+        add_context(l, prefix, name, layer->out_width, layer, fill_dense_context);
+    } else {
         add_vector(l, prefix, name, layer->out_width, 0, &layer->scale);
+    }
     snprintf(name, sizeof name, "%s.%s", spec->module, affine ? "shift" : "bias");
     if (spec->kind != RNN_LAYER_DENSE)
         add_vector(l, prefix, name, layer->out_width, 0, &layer->shift);
@@ -457,9 +479,9 @@ static void lay_out_layer(struct loading *l, struct rnn_layer *layer, bool table
     }
     layer->bias = arena_take(arena, layer->gate_floats);
     take_panels(tabled ? &l->temporary : arena, &layer->x);
+    take_panels(arena, &layer->context);
     if (layer->kind != RNN_LAYER_RECURRENT)
         return;
-    take_panels(arena, &layer->context);
     take_panels(arena, &layer->h);
     take_panels(arena, &layer->again);
     take_panels(arena, &layer->proj);

@@ -189,7 +189,9 @@ struct rnn_row {
     const struct rnn_memory *memory; /* of an attending decoder's row */
     float *logits; /* out [output_size], before the activation; NULL: the head is not computed for
                       this row */
-    float *hidden; /* out [hidden_width], the output under the readout; NULL: not wanted */
+    float *hidden; /* out [hidden_width]: with logits, or fed nothing, the vector that they are made
+                      of, under the readout and before an attention; else the step's output under
+                      the readout.  The two differ only in a many-to-one model.  NULL: not wanted */
 };
 
 /* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to

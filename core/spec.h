@@ -97,7 +97,7 @@ enum rnn_attention_kind {
 /* With m_j the encoder's top output at source step j, and a the softmax of e over j:
  *     additive       e_j = v · tanh(Wq s + Wk m_j + b), s the top h before the step;
  *                    layer 0 reads [x ; Σ a_j m_j], the head reads h, or [h ; Σ a_j m_j]
- *     dot, general   e_j = h · m_j or h · (Wk m_j), h the top h after the step;
+ *     dot, general   e_j = h · m_j or h · (Wk m_j), h the top layer's output at the step;
  *                    the head reads tanh(Wc [Σ a_j m_j ; h]) */
 struct rnn_attention_spec {
     enum rnn_attention_kind kind;
@@ -190,9 +190,9 @@ static inline size_t rnn_head_values(const struct rnn_head_spec *head)
 
 /* ---- Models ---- */
 
-/* How the steps of a many-to-one model become one vector: the final states of the layer under the
- * readout (forward after the last step, backward after the first), its output at the last step, the
- * mean, or the maximum. */
+/* How the steps of a many-to-one model become one vector: the final states h of the layer under the
+ * readout (forward after the last step, backward after the first; nothing residual is added; where
+ * that layer is not recurrent, as LAST), its output at the last step, the mean, or the maximum. */
 enum rnn_pool { RNN_POOL_FINAL, RNN_POOL_LAST, RNN_POOL_MEAN, RNN_POOL_MAX };
 
 /* How the encoder's final states become the decoder's initial ones. */

@@ -424,18 +424,28 @@ void pool_add(enum rnn_pool pool, float *into, const float *output, uint64_t ste
         into[i] += (output[i] - into[i]) / (float)step;
 }
 
+const float *model_readout(const struct rnn_model *model, const struct rnn_state *state)
+{
+    return state->memory + model->readout_at;
+}
+
 static void end_pass(const struct rnn_model *model, const struct rnn_pass *pass,
                      struct rnn_scratch *s, size_t n)
 {
-    for (size_t r = 0; r < n; r++) {
-        struct rnn_state *state = s->rows[r]->state;
+    bool to_one = model->spec.topology == RNN_MANY_TO_ONE && model->readout_at != RNN_NOWHERE;
 
-        if (s->rows[r]->hidden)
-            memcpy(s->rows[r]->hidden, s->vector[r], pass->out_width * sizeof(float));
-        if (!pass->counts)
-            continue;
-        state->position++;
-        keep_output(model, state, s->vector[r]);
+    for (size_t r = 0; r < n; r++) {
+        const struct rnn_row *row = s->rows[r];
+        const float *output = s->vector[r];
+
+        if (pass->counts) {
+            row->state->position++;
+            keep_output(model, row->state, output);
+        }
+        if (row->logits && to_one)
+            output = model_readout(model, row->state);
+        if (row->hidden)
+            memcpy(row->hidden, output, pass->out_width * sizeof(float));
     }
 }
 
@@ -458,11 +468,6 @@ static void run_pass(const struct rnn_model *model, const struct rnn_pass *pass,
 }
 
 /* ---- The top ---- */
-
-const float *model_readout(const struct rnn_model *model, const struct rnn_state *state)
-{
-    return state->memory + model->readout_at;
-}
 
 static const float *readout_of(const struct rnn_model *model, const struct rnn_scratch *s,
                                const struct rnn_row *row)

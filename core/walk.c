@@ -346,15 +346,16 @@ static bool read(struct rnn_walk *w, struct rnn_row *row)
 static void pool_final(struct rnn_walk *w)
 {
     const struct rnn_level *level = &w->stack->levels[w->stack->n_levels - 1];
-    const float *memory = w->state->memory;
-    size_t width = level->forward->out_width;
+    const struct rnn_pass *pass = level->forward;
+    const struct rnn_layer *top = pass->n_layers ? &pass->layers[pass->n_layers - 1] : NULL;
+    const float *memory = w->state->memory, *last = w->below + (w->n - 1) * level->width;
+    size_t width = pass->out_width;
 
-    if (!level->backward) {
-        memcpy(w->pooled, w->below + (w->n - 1) * level->width, level->width * sizeof(float));
-        return;
-    }
-    memcpy(w->pooled, memory + level->forward->layers[0].h_at, width * sizeof(float));
-    merge(level->merge, w->pooled, memory + level->backward->layers[0].h_at, width);
+    if (top && top->kind == RNN_LAYER_RECURRENT)
+        last = memory + top->h_at;
+    memcpy(w->pooled, last, width * sizeof(float));
+    if (level->backward)
+        merge(level->merge, w->pooled, memory + level->backward->layers[0].h_at, width);
 }
 
 static void pool(struct rnn_walk *w)

@@ -1,9 +1,11 @@
 /* config.json into a spec: every key is known, of its type, within its bounds, and at peace with
  * the others, or the load stops with the key's path.
  *
- * A table says which key belongs to which topology, so that a key in the wrong place is told from
- * an unknown one.  What may be left out: name, dtype, tensors, head, and the settings whose absence
- * has one natural meaning (bias true; bidirectional, tied false; proj_size 0).  Pure functions. */
+ * Here: inputs, heads, attentions, and the whole; layers are read by models/config_layers.c, what
+ * leads from an input to a decoder by models/config_decoders.c.  A table says which key belongs to
+ * which topology, so that a key in the wrong place is told from an unknown one.  What may be left
+ * out: name, dtype, tensors, head, and the settings whose absence has one natural meaning (bias
+ * true; bidirectional, tied false; proj_size 0).  Pure functions. */
 #include "models/config_json.h"
 
 #include <stdio.h>
@@ -21,15 +23,19 @@ static const char *const activation_names[] = {"none",     "softmax", "sigmoid",
                                                "gaussian", "mixture", NULL};
 static const char *const dtype_names[] = {"F32", "F16", "BF16", "F64", NULL};
 
-/* A token id below `limit`; -1 stays where there is none. */
-static int read_id(const struct cJSON *object, const char *key, size_t limit, bool wanted,
-                   int64_t *out, struct rnn_err *err)
+int config_id(const struct cJSON *object, const char *key, size_t limit, bool wanted, int64_t *out,
+              struct rnn_err *err)
 {
     int rc = json_read_int(object, "", key, 0, (int64_t)limit - 1, out, err);
 
     if (rc == 0 && wanted && *out < 0)
         return config_missing("", key, err);
     return rc;
+}
+
+const char *config_head_name(enum rnn_head_activation activation)
+{
+    return activation_names[activation];
 }
 
 /* ---- Parts of a stack ---- */
@@ -58,11 +64,14 @@ static int read_input(const struct cJSON *object, const char *path, struct rnn_s
     stack->input_kind = (enum rnn_input_kind)kind;
     if (stack->normalize && stack->input_kind != RNN_INPUT_DENSE)
         return config_contradiction(err, place, "normalize",
-                                    "tokens have no mean; want kind dense");
+                                    "tokens have no mean: want kind dense, found '%s'",
+                                    input_names[kind]);
     if (stack->input_kind == RNN_INPUT_EMBEDDING)
         return config_size(input, place, "dim", RNN_HIDDEN_MAX, &stack->embedding_dim, err);
     if (json_get(input, "dim"))
-        return config_contradiction(err, place, "dim", "only an embedding has one");
+        return config_contradiction(err, place, "dim",
+                                    "only an embedding has one: want kind embedding, found '%s'",
+                                    input_names[kind]);
     return 0;
 }
 
@@ -71,7 +80,11 @@ static int check_tied(const struct rnn_stack_spec *stack, const char *path, stru
     size_t width = rnn_stack_head_width(stack);
 
     if (stack->input_kind != RNN_INPUT_EMBEDDING)
-        return config_contradiction(err, path, "tied", "there is no embedding to be tied to");
+        return config_contradiction(
+            err, path, "tied",
+            "there is no embedding to be tied to: want input.kind embedding, "
+            "found '%s'",
+            input_names[stack->input_kind]);
     if (stack->head.size != stack->input_size)
         return config_contradiction(err, path, "tied",
                                     "head.size is %zu, the embedding has %zu ids", stack->head.size,
@@ -95,8 +108,10 @@ static int read_mixture(const struct cJSON *json, const char *path, struct rnn_h
     if (!mixture) {
         const char *key = json_get(json, "components") ? "components" : "pen";
 
-        return json_get(json, key) ? config_contradiction(err, path, key, "only a mixture has that")
-                                   : 0;
+        return json_get(json, key)
+                   ? config_contradiction(err, path, key, "only a mixture has that, found '%s'",
+                                          activation_names[head->activation])
+                   : 0;
     }
     rc = config_size(json, path, "components", 4096, &head->components, err);
     if (rc == 0)
@@ -129,7 +144,10 @@ static int check_head(const struct rnn_stack_spec *stack, const char *path, stru
                                     "a mixture reads what it writes: want dense input of size %u",
                                     2 + head->pen);
     if (head->denormalize && labels)
-        return config_contradiction(err, path, "denormalize", "probabilities have no mean");
+        return config_contradiction(err, path, "denormalize",
+                                    "probabilities have no mean: want activation none, gaussian or "
+                                    "mixture, found '%s'",
+                                    activation_names[head->activation]);
     return head->tied ? check_tied(stack, path, err) : 0;
 }
 
@@ -248,9 +266,8 @@ static int finish_attention(struct rnn_stack_spec *stack, const char *path, stru
     return 0;
 }
 
-/* `memory_width`: of what an attention looks at; 0: there is no encoder. */
-static int read_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
-                      struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err)
+int config_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
+                 struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err)
 {
     int rc;
 
@@ -265,6 +282,11 @@ static int read_stack(const struct cJSON *object, const char *path, struct rnn_s
         rc = finish_attention(stack, path, err);
     if (rc == 0)
         rc = read_head(object, path, stack, err);
+    if (rc == 0 && stack->head.activation == RNN_HEAD_MIXTURE && spec->topology != RNN_SYNCED)
+        return config_contradiction(err, path, "head.activation",
+                                    "a mixture tells of the next point of its input: want topology "
+                                    "synced, found '%s'",
+                                    topology_names[spec->topology]);
     return rc;
 }
 
@@ -332,183 +354,6 @@ static int read_many_to_one(const struct cJSON *json, struct rnn_spec *spec, str
     return rc;
 }
 
-static bool runs_both_ways(const struct rnn_stack_spec *stack)
-{
-    for (size_t k = 0; k < stack->n_layers; k++)
-        if (stack->layers[k].directions == 2)
-            return true;
-    return false;
-}
-
-/* What a stack that writes tokens by itself needs. */
-static int check_generator(const struct rnn_stack_spec *stack, const char *path,
-                           struct rnn_err *err)
-{
-    if (stack->input_kind == RNN_INPUT_DENSE)
-        return config_contradiction(err, path, "input.kind", "a decoder reads tokens");
-    if (!stack->head.present)
-        return config_contradiction(err, path, "head", "a decoder needs one");
-    if (stack->head.size != stack->input_size)
-        return config_contradiction(err, path, "head.size",
-                                    "a decoder reads what it writes: want input.size");
-    if (runs_both_ways(stack))
-        return config_contradiction(err, path, "rnn.bidirectional", "a decoder runs forwards only");
-    return 0;
-}
-
-/* Floats in all h, and in all c, of a stack. */
-static size_t state_floats(const struct rnn_stack_spec *stack, bool with_c)
-{
-    size_t n = 0;
-
-    for (size_t k = 0; k < stack->n_layers; k++) {
-        const struct rnn_layer_spec *layer = &stack->layers[k];
-
-        if (layer->kind != RNN_LAYER_RECURRENT)
-            continue;
-        n += rnn_layer_state_width(layer) * layer->directions;
-        if (with_c && layer->cell->has_c)
-            n += layer->hidden * layer->directions;
-    }
-    return n;
-}
-
-static int read_bridge(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
-{
-    static const char *const keys[] = {"to", "activation", NULL};
-    static const char *const places[] = {"state", "input", NULL};
-    struct rnn_bridge_spec *bridge = &spec->bridge;
-    const struct cJSON *object = json_get(json, "bridge");
-    int to = 0, rc = 0;
-
-    bridge->activation = (struct rnn_activation){.kind = RNN_TANH, .alpha = 1, .beta = 1};
-    if (!cJSON_IsObject(object)) /* its activation alone */
-        return object ? config_activation(json, "", "bridge", &bridge->activation, err)
-                      : config_missing("", "bridge", err);
-    rc = json_only(object, "bridge", keys, err);
-    if (rc == 0)
-        rc = config_choice(object, "bridge", "to", places, true, &to, err);
-    if (rc == 0)
-        rc = config_activation(object, "bridge", "activation", &bridge->activation, err);
-    bridge->to_input = to == 1;
-    return rc;
-}
-
-static int read_one_to_many(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
-{
-    struct rnn_bridge_spec *bridge = &spec->bridge;
-    const struct rnn_stack_spec *decoder = &spec->stacks[0];
-    int rc;
-
-    rc = config_size(json, "", "features", RNN_INPUT_MAX, &spec->features, err);
-    if (rc == 0)
-        rc = read_bridge(json, spec, err);
-    if (rc == 0)
-        rc = check_generator(decoder, "", err);
-    if (rc < 0)
-        return rc;
-    bridge->present = true;
-    bridge->reads = spec->features;
-    bridge->writes =
-        bridge->to_input ? rnn_stack_input_width(decoder) : state_floats(decoder, true);
-    if (bridge->writes == 0)
-        return config_contradiction(err, "", "bridge", "there is no state to set");
-    return 0;
-}
-
-/* An encoder or decoder; a "topology" of its own says nothing new. */
-static int read_part(const struct cJSON *json, const char *name, const char *const *keys,
-                     struct rnn_spec *spec, struct rnn_stack_spec *stack, size_t memory_width,
-                     struct rnn_err *err)
-{
-    static const char *const part_topologies[] = {"synced", NULL};
-    const struct cJSON *part;
-    int topology = 0, rc;
-
-    rc = config_object(json, "", name, &part, err);
-    if (rc == 0)
-        rc = json_only(part, name, keys, err);
-    if (rc == 0)
-        rc = config_choice(part, name, "topology", part_topologies, true, &topology, err);
-    return rc < 0 ? rc : read_stack(part, name, spec, stack, memory_width, err);
-}
-
-/* States are handed over as they are: the two sides must hold the same. */
-static int check_transfer(const struct rnn_spec *spec, struct rnn_err *err)
-{
-    const struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
-    const struct rnn_layer_spec *from = &encoder->layers[0], *to = &decoder->layers[0];
-    size_t sides = spec->transfer == RNN_TRANSFER_CONCAT ? 2 : 1;
-
-    if (encoder->n_layers == 0 || decoder->n_layers == 0)
-        return config_contradiction(err, "", "state_transfer", "there is no state to hand over");
-    if (sides == 2 && from->directions != 2)
-        return config_contradiction(err, "", "state_transfer",
-                                    "the encoder runs in one direction: want copy");
-    if (from->cell != to->cell)
-        return config_contradiction(err, "decoder", "rnn.cell",
-                                    "differs from the encoder's, whose state it takes over");
-    if (from->hidden * sides != to->hidden || from->proj * sides != to->proj)
-        return config_contradiction(err, "decoder", "rnn.hidden_size",
-                                    "%zu; the encoder hands over states of %zu", to->hidden,
-                                    from->hidden * sides);
-    if (state_floats(encoder, false) != state_floats(decoder, false) ||
-        state_floats(encoder, true) != state_floats(decoder, true))
-        return config_contradiction(err, "decoder", "rnn.num_layers",
-                                    "differs from the encoder's, whose states it takes over");
-    return 0;
-}
-
-static int read_transfer(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
-{
-    static const char *const transfers[] = {"copy", "concat", "bridge", "none", NULL};
-    struct rnn_bridge_spec *bridge = &spec->bridge;
-    int transfer = 0;
-    int rc = config_choice(json, "", "state_transfer", transfers, false, &transfer, err);
-
-    if (rc < 0)
-        return rc;
-    spec->transfer = (enum rnn_transfer)transfer;
-    if (spec->transfer == RNN_TRANSFER_NONE && spec->stacks[0].attention.kind == RNN_ATTENTION_NONE)
-        return config_contradiction(err, "", "state_transfer",
-                                    "none, and no attention: the decoder would hear nothing");
-    if (spec->transfer != RNN_TRANSFER_BRIDGE)
-        return spec->transfer == RNN_TRANSFER_NONE ? 0 : check_transfer(spec, err);
-    bridge->present = true;
-    bridge->activation = (struct rnn_activation){.kind = RNN_TANH, .alpha = 1, .beta = 1};
-    bridge->reads = state_floats(&spec->stacks[1], true);
-    bridge->writes = state_floats(&spec->stacks[0], true);
-    if (bridge->reads == 0 || bridge->writes == 0)
-        return config_contradiction(err, "", "state_transfer", "there is no state to hand over");
-    return 0;
-}
-
-static int read_seq2seq(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
-{
-    static const char *const encoder_keys[] = {"topology", "input", "rnn", "layers", NULL};
-    static const char *const decoder_keys[] = {"topology", "input",     "rnn", "layers",
-                                               "head",     "attention", NULL};
-    struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
-    int64_t max_len = 0;
-    int rc;
-
-    spec->n_stacks = 2;
-    rc = read_part(json, "encoder", encoder_keys, spec, encoder, 0, err);
-    if (rc == 0)
-        rc = read_part(json, "decoder", decoder_keys, spec, decoder,
-                       rnn_stack_readout_width(encoder), err);
-    if (rc == 0)
-        rc = read_transfer(json, spec, err);
-    if (rc == 0 && encoder->input_kind == RNN_INPUT_DENSE && json_get(json, "source_eos"))
-        return config_contradiction(err, "", "source_eos", "the encoder reads frames");
-    if (rc == 0)
-        rc = read_id(json, "source_eos", encoder->input_size, false, &spec->source_eos, err);
-    if (rc == 0)
-        rc = json_read_int(json, "", "max_len", 1, INT32_MAX, &max_len, err);
-    spec->max_len = (size_t)max_len;
-    return rc < 0 ? rc : check_generator(decoder, "decoder", err);
-}
-
 /* bos and eos are ids of the stack that reads tokens; where text is started and ended by them they
  * must be there. */
 static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
@@ -520,8 +365,8 @@ static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct
 
     if (stack->input_kind == RNN_INPUT_DENSE && json_get(json, key))
         return config_contradiction(err, "", key, "a model that reads frames has no token ids");
-    rc = read_id(json, "bos", stack->input_size, wanted, &spec->bos, err);
-    return rc < 0 ? rc : read_id(json, "eos", stack->input_size, wanted, &spec->eos, err);
+    rc = config_id(json, "bos", stack->input_size, wanted, &spec->bos, err);
+    return rc < 0 ? rc : config_id(json, "eos", stack->input_size, wanted, &spec->eos, err);
 }
 
 static int read_topology(const struct cJSON *json, struct model_config *config, struct rnn_err *err)
@@ -530,13 +375,13 @@ static int read_topology(const struct cJSON *json, struct model_config *config, 
     int rc;
 
     if (spec->topology == RNN_SEQ2SEQ)
-        return read_seq2seq(json, spec, err);
+        return config_seq2seq(json, spec, err);
     spec->n_stacks = 1;
-    rc = read_stack(json, "", spec, &spec->stacks[0], 0, err);
+    rc = config_stack(json, "", spec, &spec->stacks[0], 0, err);
     if (rc == 0 && spec->topology == RNN_MANY_TO_ONE)
         rc = read_many_to_one(json, spec, err);
     if (rc == 0 && spec->topology == RNN_ONE_TO_MANY)
-        rc = read_one_to_many(json, spec, err);
+        rc = config_one_to_many(json, spec, err);
     return rc;
 }
 

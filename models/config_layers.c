@@ -20,18 +20,29 @@ struct stacking {
     struct rnn_err *err;
 };
 
+/* Floats of an additive attention's context that the next layer reads beside its input. */
+static size_t context_width(const struct stacking *s)
+{
+    const struct rnn_attention_spec *attention = &s->stack->attention;
+
+    return s->stack->n_layers == 0 && attention->kind == RNN_ATTENTION_ADDITIVE
+               ? attention->memory_width
+               : 0;
+}
+
 static int push(struct stacking *s, struct rnn_layer_spec *layer)
 {
     struct rnn_stack_spec *stack = s->stack;
-    const struct rnn_attention_spec *attention = &stack->attention;
 
+    if (context_width(s) && layer->kind != RNN_LAYER_RECURRENT && layer->kind != RNN_LAYER_DENSE)
+        return config_contradiction(s->err, s->path, "kind",
+                                    "the lowest layer under an additive attention reads the "
+                                    "context, too: want rnn or dense");
     if (stack->n_layers == RNN_LAYERS_MAX)
         return rnn_fail_at(s->err, RNN_ERANGE, s->path, -1, "%s: more than %d layers", s->path,
                            RNN_LAYERS_MAX);
     memcpy(layer->module, s->module, sizeof layer->module);
-    layer->input_width = s->width;
-    if (stack->n_layers == 0 && attention->kind == RNN_ATTENTION_ADDITIVE)
-        layer->input_width += attention->memory_width;
+    layer->input_width = s->width + context_width(s);
     stack->layers[stack->n_layers++] = *layer;
     s->width = rnn_layer_width(layer);
     return 0;
@@ -70,27 +81,32 @@ static int read_cell(const struct cJSON *rnn, const char *path, const struct rnn
     if (rc < 0)
         return rc;
     if (json_get(rnn, "reset") && !rnn_cell_find(name, true))
-        return config_contradiction(err, path, "reset", "only a gru has a reset gate");
+        return config_contradiction(err, path, "reset", "only a gru has a reset gate, found '%s'",
+                                    name);
     *out = rnn_cell_find(name, reset == 1);
     return 0;
 }
 
 /* One activation of a cell; refused where the cell has none of that kind. */
 static int read_cell_activation(const struct cJSON *rnn, const char *path, const char *key,
-                                bool has_it, struct rnn_activation *out, struct rnn_err *err)
+                                const struct rnn_cell_ops *cell, bool has_it,
+                                struct rnn_activation *out, struct rnn_err *err)
 {
     if (json_get(rnn, key) && !has_it)
-        return config_contradiction(err, path, key, "this cell has none to choose");
+        return config_contradiction(
+            err, path, key, "cell '%s' has none to choose%s", cell->name,
+            cell->n_gates == 1 && !cell->may_activate ? ": want cell rnn and its activation" : "");
     return config_activation(rnn, path, key, out, err);
 }
 
-static int read_flag(const struct cJSON *rnn, const char *path, const char *key, bool may,
-                     const char *whose, bool *out, struct rnn_err *err)
+static int read_flag(const struct cJSON *rnn, const char *path, const char *key,
+                     const struct rnn_cell_ops *cell, bool may, bool *out, struct rnn_err *err)
 {
     int rc = json_read_bool(rnn, path, key, out, err);
 
     if (rc == 0 && *out && !may)
-        return config_contradiction(err, path, key, "only %s can have that", whose);
+        return config_contradiction(err, path, key, "only an lstm can have that, found '%s'",
+                                    cell->name);
     return rc;
 }
 
@@ -102,7 +118,8 @@ static int read_clip(const struct cJSON *rnn, const char *path, float *out, stru
 
     if (rc == 0 && json_get(rnn, "clip") && !((float)clip > 0)) {
         config_join(place, path, "clip");
-        return rnn_fail_at(err, RNN_ERANGE, place, -1, "%s: want a number greater than 0", place);
+        return rnn_fail_at(err, RNN_ERANGE, place, -1, "%s: want a number greater than 0, found %g",
+                           place, clip);
     }
     *out = (float)clip;
     return rc;
@@ -117,22 +134,21 @@ static int read_settings(const struct cJSON *rnn, const char *path, struct rnn_l
     int rc;
 
     *settings = cell->preset;
-    rc = read_cell_activation(rnn, path, "gate_activation", gated, &settings->gate, err);
+    rc = read_cell_activation(rnn, path, "gate_activation", cell, gated, &settings->gate, err);
     if (rc == 0)
-        rc = read_cell_activation(rnn, path, "activation", cell->may_activate, &settings->candidate,
-                                  err);
+        rc = read_cell_activation(rnn, path, "activation", cell, cell->may_activate,
+                                  &settings->candidate, err);
     if (rc == 0 && json_get(rnn, "activation"))
         settings->output = settings->candidate;
     if (rc == 0)
-        rc = read_cell_activation(rnn, path, "output_activation", cell->has_c, &settings->output,
-                                  err);
+        rc = read_cell_activation(rnn, path, "output_activation", cell, cell->has_c,
+                                  &settings->output, err);
     if (rc == 0)
         rc = read_clip(rnn, path, &settings->clip, err);
     if (rc == 0)
-        rc = read_flag(rnn, path, "peepholes", cell->may_peephole, "an lstm", &settings->peepholes,
-                       err);
+        rc = read_flag(rnn, path, "peepholes", cell, cell->may_peephole, &settings->peepholes, err);
     if (rc == 0)
-        rc = read_flag(rnn, path, "input_forget", cell->may_input_forget, "an lstm",
+        rc = read_flag(rnn, path, "input_forget", cell, cell->may_input_forget,
                        &settings->input_forget, err);
     return rc;
 }
@@ -149,7 +165,7 @@ static int read_directions(const struct cJSON *rnn, const char *path, struct rnn
         rc = config_choice(rnn, path, "merge", merges, true, &merge, err);
     if (rc == 0 && json_get(rnn, "merge") && !bidirectional)
         return config_contradiction(err, path, "merge",
-                                    "there is one direction; bidirectional is not true");
+                                    "there is one direction: want bidirectional true");
     layer->directions = bidirectional ? 2 : 1;
     layer->merge = (enum rnn_merge)merge;
     return rc;
@@ -172,7 +188,9 @@ static int read_sizes(const struct cJSON *rnn, const char *path, struct rnn_laye
     if (rc == 0)
         rc = config_choice(rnn, path, "initial_state", states, true, &state, err);
     if (rc == 0 && proj && !layer->cell->may_project)
-        return config_contradiction(err, path, "proj_size", "only an lstm can have a projection");
+        return config_contradiction(err, path, "proj_size",
+                                    "only an lstm can have a projection, found '%s'",
+                                    layer->cell->name);
     layer->proj = (size_t)proj;
     layer->learned_state = state == 1;
     return rc;
@@ -185,17 +203,14 @@ static int push_recurrent(struct stacking *s, struct rnn_layer_spec *layer, size
     int rc = 0;
 
     for (size_t k = 0; k < n && rc == 0; k++) {
-        bool under_context =
-            s->stack->n_layers == 0 && s->stack->attention.kind == RNN_ATTENTION_ADDITIVE;
-
         layer->index = (unsigned)k;
-        layer->residual = residual && !under_context && rnn_layer_width(layer) == s->width;
+        layer->residual = residual && !context_width(s) && rnn_layer_width(layer) == s->width;
         fits |= layer->residual;
         rc = push(s, layer);
     }
     if (rc == 0 && residual && !fits)
         return config_contradiction(s->err, s->path, "residual",
-                                    "no layer gives as many numbers as it reads");
+                                    "no layer gives as many numbers as it reads: want false");
     return rc;
 }
 
@@ -236,7 +251,10 @@ static int read_recurrent(struct stacking *s, const struct cJSON *json, bool has
     if (rc == 0)
         rc = json_read_bool(json, s->path, "residual", &residual, s->err);
     if (rc == 0 && s->read_out)
-        return config_contradiction(s->err, s->path, "kind", "a recurrent layer above the readout");
+        return config_contradiction(
+            s->err, s->path, "kind",
+            "a recurrent layer above the readout: want it before the module "
+            "of kind readout");
     return rc < 0 ? rc : push_recurrent(s, &layer, n, residual);
 }
 
@@ -257,10 +275,13 @@ static int read_dense(struct stacking *s, const struct cJSON *json)
         rc = config_activation(json, s->path, "activation", &layer.activation, s->err);
     if (rc == 0)
         rc = json_read_bool(json, s->path, "residual", &layer.residual, s->err);
+    if (rc == 0 && layer.residual && context_width(s))
+        return config_contradiction(s->err, s->path, "residual",
+                                    "the layer reads an attention's context, too; want false");
     if (rc == 0 && layer.residual && layer.hidden != s->width)
         return config_contradiction(s->err, s->path, "residual",
-                                    "the layer reads %zu numbers and gives %zu", s->width,
-                                    layer.hidden);
+                                    "the layer reads %zu numbers and gives %zu; want as many",
+                                    s->width, layer.hidden);
     return rc < 0 ? rc : push(s, &layer);
 }
 
@@ -297,9 +318,12 @@ static int read_readout(struct stacking *s, const struct cJSON *json)
         rc = config_choice(json, s->path, "pool", pools, true, &pool, s->err);
     if (rc < 0)
         return rc;
-    if (s->spec->topology != RNN_MANY_TO_ONE || s->read_out)
+    if (s->spec->topology != RNN_MANY_TO_ONE)
         return config_contradiction(s->err, s->path, "kind",
-                                    "one readout, and only of a many_to_one model");
+                                    "only a model of topology many_to_one has a readout");
+    if (s->read_out)
+        return config_contradiction(s->err, s->path, "kind",
+                                    "a second readout: want one module of that kind");
     s->read_out = true;
     s->spec->pool = (enum rnn_pool)pool;
     s->stack->n_below = s->stack->n_layers;

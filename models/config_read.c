@@ -18,17 +18,42 @@ int config_missing(const char *path, const char *key, struct rnn_err *err)
     return rnn_fail_at(err, RNN_EFORMAT, place, -1, "%s is missing", place);
 }
 
+static int contradict(struct rnn_err *err, const char *path, const char *key, const char *format,
+                      va_list arguments)
+{
+    char place[CONFIG_PATH_BYTES], words[192];
+
+    vsnprintf(words, sizeof words, format, arguments);
+    config_join(place, path, key);
+    return rnn_fail_at(err, RNN_ESHAPE, place, -1, "%s: %s", place, words);
+}
+
 int config_contradiction(struct rnn_err *err, const char *path, const char *key, const char *format,
                          ...)
 {
-    char place[CONFIG_PATH_BYTES], words[192];
     va_list arguments;
+    int rc;
 
     va_start(arguments, format);
-    vsnprintf(words, sizeof words, format, arguments);
+    rc = contradict(err, path, key, format, arguments);
     va_end(arguments);
-    config_join(place, path, key);
-    return rnn_fail_at(err, RNN_ESHAPE, place, -1, "%s: %s", place, words);
+    return rc;
+}
+
+int config_layer_fault(struct rnn_err *err, const char *path, const struct rnn_layer_spec *layer,
+                       const char *key, const char *format, ...)
+{
+    const char *number = strchr(layer->module, '.');
+    char module[32], place[CONFIG_PATH_BYTES];
+    va_list arguments;
+    int rc;
+
+    snprintf(module, sizeof module, number ? "layers[%s]" : "rnn", number ? number + 1 : "");
+    config_join(place, path, module);
+    va_start(arguments, format);
+    rc = contradict(err, place, key, format, arguments);
+    va_end(arguments);
+    return rc;
 }
 
 int config_object(const struct cJSON *object, const char *path, const char *key,

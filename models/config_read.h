@@ -20,6 +20,11 @@ int config_missing(const char *path, const char *key, struct rnn_err *err);
 int config_contradiction(struct rnn_err *err, const char *path, const char *key, const char *format,
                          ...) __attribute__((format(printf, 4, 5)));
 
+/* The same of a layer's setting, by the path of its module. */
+int config_layer_fault(struct rnn_err *err, const char *path, const struct rnn_layer_spec *layer,
+                       const char *key, const char *format, ...)
+    __attribute__((format(printf, 5, 6)));
+
 int config_object(const struct cJSON *object, const char *path, const char *key,
                   const struct cJSON **out, struct rnn_err *err);
 
@@ -34,6 +39,21 @@ int config_choice(const struct cJSON *object, const char *path, const char *key,
 /* An activation: a name, or {"kind", "alpha", "beta"}.  An absent key leaves *out alone. */
 int config_activation(const struct cJSON *object, const char *path, const char *key,
                       struct rnn_activation *out, struct rnn_err *err);
+
+/* A token id below `limit`; *out stays where there is none, unless it is wanted. */
+int config_id(const struct cJSON *object, const char *key, size_t limit, bool wanted, int64_t *out,
+              struct rnn_err *err);
+
+const char *config_head_name(enum rnn_head_activation activation);
+
+/* A stack: its input, attention, layers and head.  `memory_width`: of what an attention looks at;
+ * 0: there is no encoder. */
+int config_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
+                 struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err);
+
+/* A captioner, whose stack has been read; a translator (models/config_decoders.c). */
+int config_one_to_many(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err);
+int config_seq2seq(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err);
 
 /* The layers of a stack, under "rnn" or "layers" (models/config_layers.c).  The stack's input and
  * attention are read already. */

@@ -244,9 +244,21 @@ enum rnn_walk_next replay_next(struct replay *replay)
     return next;
 }
 
+/* A many-to-one model's step tells of its own output first, and is then read for the answer. */
 void replay_step(struct replay *replay)
 {
+    float *logits = replay->row.logits;
+    bool apart = logits && replay->info->topology == RNN_MANY_TO_ONE && replay_streams(replay);
+
+    if (apart)
+        replay->row.logits = NULL;
     rnn_step(replay->model, replay->scratch, &replay->row, 1);
+    if (apart) {
+        const struct rnn_row read = {
+            .state = replay->state, .input = RNN_ROW_READ, .logits = logits};
+
+        rnn_step(replay->model, replay->scratch, &read, 1);
+    }
 }
 
 bool replay_output(struct replay *replay)

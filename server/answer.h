@@ -18,16 +18,17 @@ void answer_text(struct buf *out, const char *text);
 void answer_time(struct buf *out, int64_t unix_ms);
 
 /* {"id":…,"model":…[,"session":{…}] — the object stays open, without a comma. */
-void answer_open(struct buf *out, const struct job *job);
+void answer_open(struct job *job);
 
 /* ,"usage":{…},"timings":{…}} — output_steps is left out below 0. */
 void answer_close(struct buf *out, const struct job *job, uint64_t input_steps,
                   int64_t output_steps);
 
-/* The whole answer of a task with one sequence an input: `put` writes the members of one result.
- * With `batch` they stand in "results", each with its own usage, else in the answer itself.  Frees
- * each sequence's `out` once it is written. */
-void answer_results(struct job *job, bool batch, uint64_t input_steps,
+/* The whole answer of a task with `each` sequences an input: `put` writes the members of one
+ * result, of the input whose first sequence it is given.  With `batch` they stand in "results",
+ * each with its own usage, else in the answer itself.  Frees that sequence's `out` once it is
+ * written. */
+void answer_results(struct job *job, bool batch, size_t each, uint64_t input_steps,
                     void (*put)(struct buf *out, const struct job_sequence *sequence));
 
 /* "token":…,"id":… — the token is left out for a model without vocabulary. */

@@ -3,7 +3,7 @@
  * A reader turns a body into a struct and checks all that can be checked without the model; it
  * touches nothing else, so that the fuzzer can hold it.  A handler reads, makes a job or answers at
  * once; from then on nobody sees JSON.  Handlers run on the shard of their request; `arg` is the
- * variable part of the path ("" where there is none), good for the call. */
+ * variable part of the path ("" where there is none; with a '/' between two), good for the call. */
 #ifndef SERVER_API_H
 #define SERVER_API_H
 
@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "core/rnn.h"
+#include "server/http.h"
 #include "server/input.h"
 #include "server/job.h"
 #include "server/json.h"
@@ -32,21 +33,27 @@ struct api_common {
     bool has_expect_position;
     uint64_t expect_position;
     int64_t deadline_ms;
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* a sealed one; NULL: none */
+    bool return_state;
     struct input_list inputs;
 };
 
 #define API_COMMON_FIELDS                                                                          \
-    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms"
+    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms",  \
+        "state", "initial_state", "return_state"
 
+/* On failure nothing is left to free. */
 int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
                     struct rnn_err *err);
+void api_common_free(struct api_common *common);
 
 /* ---- What tasks share ---- */
 
 /* Makes a job in a zeroed struct of `size` bytes whose first member it is, with the fields of
  * `common` and the model where no session names it.  The caller moves its request struct in and
- * calls job_submit().  NULL: the request has been answered with what is wrong. */
-struct job *api_job(struct request *request, size_t size, const struct job_ops *ops,
+ * calls job_submit().  NULL: the sink has been answered with what is wrong. */
+struct job *api_job(struct sink *sink, size_t size, const struct job_ops *ops,
                     const struct api_common *common);
 
 /* In prepare: makes `each` sequences for every input and resolves the inputs; the first sequence of
@@ -74,6 +81,7 @@ struct predict_request {
     unsigned steps; /* enum predict_steps */
     uint32_t top_k;
     unsigned returns; /* bits of enum predict_return */
+    struct input_list candidates;
 };
 
 struct bias_entry {
@@ -85,7 +93,10 @@ struct bias_entry {
 struct generate_request {
     struct api_common common;
     bool has_max_tokens;
-    uint64_t max_tokens;
+    uint64_t max_tokens;     /* or frames */
+    const char *max_name;    /* the field that it came by: "max_tokens", "max_frames"; static */
+    const char *token_field; /* one that was given, of those that only tokens know; NULL: none */
+    bool has_temperature;
     struct rnn_sampling sampling; /* but for `bias` */
     struct bias_entry *bias;      /* [n_bias] */
     size_t n_bias;
@@ -114,19 +125,36 @@ void score_request_free(struct score_request *request);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */
-void task_predict(struct request *request, struct predict_request *what);
-void task_generate(struct request *request, struct generate_request *what);
-void task_beam(struct request *request, struct generate_request *what);
-void task_score(struct request *request, struct score_request *what);
+void task_predict(struct sink *sink, struct predict_request *what);
+void task_generate(struct sink *sink, struct generate_request *what);
+void task_beam(struct sink *sink, struct generate_request *what);
+void task_score(struct sink *sink, struct score_request *what);
 
 /* ---- Sessions and text ---- */
 
 struct session_request {
     char model[128];
     char id[SESSION_ID_MAX + 1];
-    int64_t ttl_s; /* 0: the configured one */
+    int64_t ttl_s;                          /* 0: the configured one */
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* an exported one, [state_len]; NULL: none */
+    size_t state_len;
 };
 api_reader session_request_read;
+void session_request_free(struct session_request *request);
+
+struct snapshot_request {
+    char name[SESSION_ID_MAX + 1];
+    bool replace;
+};
+api_reader snapshot_request_read;
+
+struct rewind_request {
+    char to[SESSION_ID_MAX + 1]; /* "": */
+    int64_t steps;
+};
+api_reader rewind_request_read;
+
 api_reader fork_request_read; /* into a size_t: how many */
 
 /* Which of a model's two vocabularies: that of the texts it takes, or of those it gives. */
@@ -158,6 +186,11 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
+/* rnn_state_read() with the field named in front; and the answer to its faults. */
+int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
+                   struct rnn_state *state, struct rnn_err *err);
+void api_state_refuse(struct request *request, const struct rnn_err *err);
+
 /* ---- Handlers ---- */
 
 void api_predict(struct request *request, const char *arg);
@@ -169,6 +202,12 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_snapshot(struct request *request, const char *arg);
+void api_session_snapshot_list(struct request *request, const char *arg);
+void api_session_snapshot_delete(struct request *request, const char *arg);
+void api_session_rewind(struct request *request, const char *arg);
+void api_session_state_get(struct request *request, const char *arg);
+void api_session_state_put(struct request *request, const char *arg);
 void api_model_list(struct request *request, const char *arg);
 void api_model_get(struct request *request, const char *arg);
 void api_tokenize(struct request *request, const char *arg);

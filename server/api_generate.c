@@ -9,6 +9,7 @@ enum { MAX_TOKENS_PRESET = 256, LOGPROBS_MAX = 100, BIAS_MAX = 10000, PENALTY_MA
 
 static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "max_tokens",
+                                      "max_frames",
                                       "temperature",
                                       "top_k",
                                       "top_p",
@@ -28,7 +29,28 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "beam_width",
                                       "length_penalty",
                                       NULL};
-static const char *const later[] = {NULL};
+/* Of these, what frames have no use for. */
+static const char *const of_tokens[] = {"top_k",
+                                        "top_p",
+                                        "min_p",
+                                        "typical_p",
+                                        "repetition_penalty",
+                                        "presence_penalty",
+                                        "frequency_penalty",
+                                        "logit_bias",
+                                        "stop",
+                                        "logprobs",
+                                        "echo",
+                                        "best_of",
+                                        NULL};
+
+/* The first of `names` that the body has; NULL: none. */
+static const char *given(const struct cJSON *body, const char *const *names)
+{
+    while (*names && !json_get(body, *names))
+        names++;
+    return *names;
+}
 
 static int read_float(const struct cJSON *body, const char *key, double min, double max, float *out,
                       struct rnn_err *err)
@@ -126,9 +148,13 @@ static int read_counts(struct generate_request *out, const struct cJSON *body,
     int64_t max_tokens = MAX_TOKENS_PRESET, seed = -1, n = 1, best_of = -1, logprobs = -1;
     int rc;
 
+    out->max_name = json_get(body, "max_frames") ? "max_frames" : "max_tokens";
+    out->has_max_tokens = json_get(body, out->max_name) != NULL;
+    if (json_get(body, "max_frames") && json_get(body, "max_tokens"))
+        return rnn_fail_at(err, RNN_EFORMAT, "max_frames", -1, "max_frames: excludes max_tokens");
     if (max_tokens > config->output_tokens_max)
         max_tokens = config->output_tokens_max;
-    rc = json_read_int(body, "", "max_tokens", 0, config->output_tokens_max, &max_tokens, err);
+    rc = json_read_int(body, "", out->max_name, 0, config->output_tokens_max, &max_tokens, err);
     if (rc == 0)
         rc = json_read_int(body, "", "seed", 0, JSON_INT_MAX, &seed, err);
     if (rc == 0)
@@ -137,7 +163,6 @@ static int read_counts(struct generate_request *out, const struct cJSON *body,
         rc = json_read_int(body, "", "best_of", n, config->choices_max, &best_of, err);
     if (rc == 0)
         rc = json_read_int(body, "", "logprobs", 0, LOGPROBS_MAX, &logprobs, err);
-    out->has_max_tokens = json_get(body, "max_tokens") != NULL;
     out->max_tokens = (uint64_t)max_tokens;
     out->has_seed = seed >= 0;
     out->seed = seed >= 0 ? (uint64_t)seed : 0;
@@ -165,6 +190,7 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
                                            "logprobs",
                                            "echo",
                                            "stream",
+                                           "max_frames",
                                            NULL};
     int64_t width = 0;
     int rc = json_read_int(body, "", "beam_width", 1, config->choices_max, &width, err);
@@ -177,10 +203,9 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
     if (width == 0 && json_get(body, "length_penalty"))
         return rnn_fail_at(err, RNN_EFORMAT, "length_penalty", -1,
                            "length_penalty: only with beam_width");
-    for (size_t i = 0; width > 0 && excluded[i]; i++)
-        if (json_get(body, excluded[i]))
-            return rnn_fail_at(err, RNN_EFORMAT, excluded[i], -1, "%s: excluded by beam_width",
-                               excluded[i]);
+    if (width > 0 && given(body, excluded))
+        return rnn_fail_at(err, RNN_EFORMAT, given(body, excluded), -1,
+                           "%s: excluded by beam_width", given(body, excluded));
     out->beam_width = (size_t)width;
     if (width > 0 && out->n_best > out->beam_width)
         return rnn_fail_at(err, RNN_ERANGE, "n", -1, "n: want at most beam_width, %zu",
@@ -220,8 +245,10 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
                        struct rnn_err *err)
 {
     struct generate_request *request = out;
-    int rc = body_only(body, allowed, later, err);
+    int rc = body_only(body, allowed, NULL, err);
 
+    request->has_temperature = json_get(body, "temperature") != NULL;
+    request->token_field = given(body, of_tokens);
     if (rc == 0)
         rc = read_counts(request, body, config, err);
     if (rc == 0)
@@ -263,7 +290,7 @@ void generate_request_free(struct generate_request *request)
         free(request->bias[i].key);
     free(request->bias);
     body_strings_free(request->stop, request->n_stop);
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
     *request = (struct generate_request){0};
 }
 
@@ -275,8 +302,8 @@ void api_generate(struct request *request, const char *arg)
     if (!api_read(request, generate_read, &what))
         return;
     if (what.beam_width > 0)
-        task_beam(request, &what);
+        task_beam(sink_of_request(request), &what);
     else
-        task_generate(request, &what);
+        task_generate(sink_of_request(request), &what);
     generate_request_free(&what);
 }

@@ -36,6 +36,17 @@ static const char *topology_name(enum rnn_topology topology)
     return names[topology];
 }
 
+static void put_texts_field(struct buf *out, const char *name, const char *const *texts)
+{
+    buf_printf(out, ",\"%s\":[", name);
+    for (size_t i = 0; texts && texts[i]; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        answer_text(out, texts[i]);
+    }
+    buf_putc(out, ']');
+}
+
 /* What the model is good for, in a client's terms. */
 static const char *task_name(const struct rnn_model_info *info)
 {
@@ -43,7 +54,9 @@ static const char *task_name(const struct rnn_model_info *info)
         return "language_model";
     if (info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ)
         return "sequence_to_sequence";
-    if (info->activation == RNN_HEAD_NONE)
+    if (info->activation == RNN_HEAD_MIXTURE)
+        return "drawing";
+    if (info->n_values > 0)
         return "regression";
     return info->activation == RNN_HEAD_SIGMOID ? "multi_label" : "classification";
 }
@@ -63,13 +76,22 @@ static void put_input(struct buf *out, const struct rnn_model_info *info)
 
 static void put_output(struct buf *out, const struct rnn_model_info *info)
 {
-    static const char *const activations[] = {
-        [RNN_HEAD_NONE] = "none", [RNN_HEAD_SOFTMAX] = "softmax", [RNN_HEAD_SIGMOID] = "sigmoid"};
+    static const char *const activations[] = {[RNN_HEAD_NONE] = "none",
+                                              [RNN_HEAD_SOFTMAX] = "softmax",
+                                              [RNN_HEAD_SIGMOID] = "sigmoid",
+                                              [RNN_HEAD_GAUSSIAN] = "gaussian",
+                                              [RNN_HEAD_MIXTURE] = "mixture"};
 
     buf_printf(out, ",\"output\":{\"head\":%s,\"activation\":\"%s\"",
                info->has_head ? "true" : "false", activations[info->activation]);
     put_field(out, "size", info->output_size);
     put_field(out, "hidden_width", info->hidden_width);
+    if (info->n_values > 0)
+        put_field(out, "values", info->n_values);
+    if (info->components > 0) {
+        put_field(out, "components", info->components);
+        put_field(out, "pen", info->pen);
+    }
     buf_putc(out, '}');
     if (!info->labels)
         return;
@@ -105,6 +127,7 @@ static void put_model(struct buf *out, const struct model_entry *entry)
     buf_putc(out, '}');
     put_field(out, "parameters", info->parameters);
     put_field(out, "state_bytes", info->state_bytes);
+    put_texts_field(out, "initial_states", info->initial_states);
     put_field(out, "weight_bytes", info->weight_bytes);
     put_field(out, "table_bytes", info->table_bytes);
     put_text_field(out, "dtype", info->dtype);

@@ -5,13 +5,13 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
                        struct rnn_err *err)
 {
     struct predict_request *request = out;
-    static const char *const allowed[] = {API_COMMON_FIELDS, "steps", "top_k", "return", NULL};
-    static const char *const later[] = {"candidates", NULL};
+    static const char *const allowed[] = {API_COMMON_FIELDS, "steps",      "top_k",
+                                          "return",          "candidates", NULL};
     static const char *const steps[] = {"last", "all", NULL};
     static const char *const returns[] = {"probabilities", "logits", "hidden", NULL};
     static const char *const returns_later[] = {"gates", NULL};
     int64_t top_k = 5;
-    int rc = body_only(body, allowed, later, err);
+    int rc = body_only(body, allowed, NULL, err);
 
     request->steps = PREDICT_STEPS_MODEL;
     if (rc == 0)
@@ -21,7 +21,9 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     if (rc == 0)
         rc = body_words(body, "return", returns, returns_later, &request->returns, err);
     request->top_k = (uint32_t)top_k;
-    return rc == 0 ? api_common_read(&request->common, body, config, err) : rc;
+    if (rc == 0)
+        rc = api_common_read(&request->common, body, config, err);
+    return rc == 0 ? input_read_candidates(&request->candidates, body, config, err) : rc;
 }
 
 int predict_read(void *out, const char *text, size_t len, const struct config *config,
@@ -39,7 +41,8 @@ int predict_read(void *out, const char *text, size_t len, const struct config *c
 
 void predict_request_free(struct predict_request *request)
 {
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
+    input_list_free(&request->candidates);
 }
 
 void api_predict(struct request *request, const char *arg)
@@ -49,6 +52,6 @@ void api_predict(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, predict_read, &what))
         return;
-    task_predict(request, &what);
+    task_predict(sink_of_request(request), &what);
     predict_request_free(&what);
 }

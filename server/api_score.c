@@ -29,7 +29,7 @@ int score_read(void *out, const char *text, size_t len, const struct config *con
 
 void score_request_free(struct score_request *request)
 {
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
     input_list_free(&request->targets);
 }
 
@@ -40,6 +40,6 @@ void api_score(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, score_read, &what))
         return;
-    task_score(request, &what);
+    task_score(sink_of_request(request), &what);
     score_request_free(&what);
 }

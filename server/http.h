@@ -13,6 +13,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "server/sink.h"
 
 struct shard;
 struct request;
@@ -43,7 +44,8 @@ struct request {
     size_t body_len;
     uint64_t received_ns; /* monotonic: the first byte of the request was seen */
     const struct request_hooks *hooks;
-    void *user; /* the handler's own */
+    void *user;       /* the handler's own */
+    struct sink sink; /* sink_of_request() */
 };
 
 /* A header or query argument as sent (query: percent-decoded), or NULL.  Valid as long as the
@@ -64,6 +66,9 @@ void http_reply_header(struct request *request, const char *name, const char *va
 void http_stream_begin(struct request *request, const char *content_type);
 size_t http_stream_write(struct request *request, const void *bytes, size_t len);
 void http_stream_end(struct request *request, bool clean);
+
+/* Treats the client as one that has left: nothing more can be sent. */
+void http_cut(struct request *request);
 
 /* Whether an answer has been begun, or the client is gone: nothing may be sent then. */
 bool http_answered(const struct request *request);

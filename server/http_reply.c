@@ -103,6 +103,11 @@ void http_reply(struct request *request, unsigned status, const char *content_ty
     exchange_handler_ends(x);
 }
 
+void http_cut(struct request *request)
+{
+    exchange_gone(exchange_of(request));
+}
+
 /* ---- Streams ---- */
 
 /* Bytes fell from the upper half of the buffer into the lower one. */

@@ -38,7 +38,7 @@ struct input {
 };
 
 struct input_list {
-    const char *name;    /* "input" or "target"; "inputs" or "targets" as a batch */
+    const char *name;    /* "input", "target" or "candidate"; with an s as a batch */
     struct input *items; /* [n] */
     size_t n;
     bool batch;       /* came as `inputs`: answered as `results` */
@@ -50,6 +50,10 @@ struct input_list {
  * RNN_ELIMIT over input_steps_max or inputs_max.  On failure *out is empty. */
 int input_read(struct input_list *out, const char *name, const struct cJSON *body,
                const struct config *config, struct rnn_err *err);
+
+/* The same of body["candidates"], texts or arrays of ids, some of which may be empty. */
+int input_read_candidates(struct input_list *out, const struct cJSON *body,
+                          const struct config *config, struct rnn_err *err);
 void input_list_free(struct input_list *list);
 
 /* The path of item i, for messages: "input" or "inputs[i]". */

@@ -144,9 +144,11 @@ void job_settle(struct job *job, enum job_end end)
     if (ran) {
         job_retire(job, 0);
         jobs->n_rows -= job->n_sequences;
-        if (job->end == JOB_COMPLETE || job->end == JOB_DEADLINE)
+        if (job->end != JOB_FAILED && job->end != JOB_GONE)
             write_answer(job);
     }
+    if (commits(job))
+        session_lay_trail(&job->hold, &job->trail);
     session_release(job->work->sessions, &job->hold, commits(job) ? job_state(job, 0) : NULL, NULL);
     job_states_free(job);
     jobs->n_work--;
@@ -182,14 +184,28 @@ static void stop_gone(struct job *job)
     job_settle(job, JOB_GONE);
 }
 
+/* What a partial job has by now becomes its answer; any other fails. */
+static void stop_early(struct job *job, enum job_end end, enum reply_error error, const char *text)
+{
+    if (job->stage == RUNNING && (job->end != JOB_RUNNING || wind_down(job, end)))
+        return;
+    if (!job->partial)
+        job_fail(job, error, NULL, "%s", text);
+    job_settle(job, end);
+}
+
 static void stop_deadline(struct job *job)
 {
     metrics_count(job->work->metrics, M_CANCELLED_DEADLINE, 1);
-    if (job->stage == RUNNING && (job->end != JOB_RUNNING || wind_down(job, JOB_DEADLINE)))
+    stop_early(job, JOB_DEADLINE, REPLY_DEADLINE, "the deadline has passed");
+}
+
+static void stop_asked(struct job *job)
+{
+    if (job->stage == ENDED)
         return;
-    if (!job->partial)
-        job_fail(job, REPLY_DEADLINE, NULL, "the deadline has passed");
-    job_settle(job, JOB_DEADLINE);
+    metrics_count(job->work->metrics, M_CANCELLED_ASKED, 1);
+    stop_early(job, JOB_CANCELLED, REPLY_CANCELLED, "the request was cancelled");
 }
 
 /* ---- Work: the start ---- */
@@ -289,10 +305,15 @@ static void proceed(struct job *job)
     job->stage = NEW;
     if (job_has_session(job))
         look_at_session(job);
+    if (job->end == JOB_RUNNING)
+        job_given_state(job);
     if (job->end == JOB_RUNNING && job->ops->prepare(job, &err) < 0) {
         metrics_count(job->work->metrics, M_REJECTED_INPUT, 1);
         job_fail(job, reply_error_of(&err), err.param, "%s", err.text);
     }
+    if (job->end == JOB_RUNNING && job->return_state && job->n_sequences > 1 && !job->asides)
+        job_fail(job, REPLY_NOT_POSSIBLE, "return_state",
+                 "return_state: there is not one state at the end, but %zu", job->n_sequences);
     if (job->end == JOB_FAILED)
         job_settle(job, JOB_FAILED);
     else
@@ -434,38 +455,57 @@ static void cancel_run(struct shard *work, struct message *message)
     job_unref(job);
 }
 
-static void on_gone(struct request *request)
+static void stop_run(struct shard *work, struct message *message)
 {
-    struct job *job = request->user;
+    struct job *job = JOB_OF(message, stop);
+
+    (void)work;
+    stop_asked(job);
+    job_unref(job);
+}
+
+static void on_gone(void *user)
+{
+    struct job *job = user;
 
     job_detach(job);
     atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
     job_cross(job->home, job->work, &job->cancel, cancel_run);
 }
 
-static void on_drained(struct request *request)
+static void on_drained(void *user)
 {
-    job_ack(request->user);
+    job_ack(user);
 }
 
-static const struct request_hooks hooks = {.gone = on_gone, .drained = on_drained};
+static void on_cancel(void *user)
+{
+    struct job *job = user;
+
+    if (job->stop_posted)
+        return;
+    job->stop_posted = true;
+    atomic_fetch_add_explicit(&job->refs, 1, memory_order_relaxed);
+    job_cross(job->home, job->work, &job->stop, stop_run);
+}
+
+static const struct sink_hooks hooks = {
+    .gone = on_gone, .drained = on_drained, .cancel = on_cancel};
 
 /* ---- For handlers ---- */
 
-int job_init(struct job *job, const struct job_ops *ops, struct request *request,
-             struct rnn_err *err)
+int job_init(struct job *job, const struct job_ops *ops, struct sink *sink, struct rnn_err *err)
 {
     *job = (struct job){
         .ops = ops,
         .commit = true,
-        .home = request->shard,
-        .request = request,
-        .received_ns = request->received_ns,
-        .key_name = strdup(request->key_name),
+        .home = sink->shard,
+        .sink = sink,
+        .received_ns = sink->received_ns,
+        .key_name = strdup(sink->key_name),
     };
     atomic_init(&job->refs, 1);
-    _Static_assert(sizeof(job->request_id) == sizeof(request->id), "room for the id");
-    memcpy(job->request_id, request->id, sizeof(job->request_id));
+    (void)snprintf(job->request_id, sizeof(job->request_id), "%s", sink->request_id);
     if (job->key_name == NULL)
         return rnn_fail(err, RNN_ENOMEM, "no memory for a request");
     return 0;
@@ -477,8 +517,8 @@ void job_submit(struct job *job)
 
     job->work =
         job_has_session(job) ? server->shards[session_shard(server, job->session_id)] : job->home;
-    job->request->user = job;
-    job->request->hooks = &hooks;
+    job->sink->user = job;
+    job->sink->hooks = &hooks;
     job->home->jobs->n_home++;
     job_cross(job->home, job->work, &job->admit, admit_run);
 }
@@ -494,6 +534,9 @@ void job_drop(struct job *job)
     buf_free(&job->out);
     rnn_model_unref(job->model);
     free(job->key_name);
+    if (job->sealed != NULL)
+        explicit_bzero(job->sealed, strlen(job->sealed));
+    free(job->sealed);
     job->ops->free(job);
 }
 

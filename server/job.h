@@ -8,10 +8,11 @@
  *   home                               work
  *   job_submit ─────── admit ────────▶ line of the session → model known → ops->prepare
  *                                      → queue → states copied → ops->first → steps → ops->stepped
- *   http_stream_write ◀── pieces ───── (a stream's bytes, after each step that wrote some)
+ *   sink->events ◀───── pieces ─────── (a stream's events, after each step that wrote some)
  *   hooks->drained ──── ack ─────────▶ paused sequences go on
+ *   hooks->cancel ───── stop ────────▶ what there is becomes the answer
  *   hooks->gone ─────── cancel ──────▶ out of the batch within one step
- *   http_reply ◀─────── done ───────── ops->finish, commit, release
+ *   sink->whole ◀────── done ───────── ops->finish, commit, release
  *
  * These files own admission (429), the session's line (404, 409, 410), deadlines (504), cancelling,
  * commit and roll-back, flow control and delivery.  A task (task_predict.c, …) owns what to feed
@@ -34,20 +35,22 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "server/heap.h"
-#include "server/http.h"
 #include "server/reply.h"
 #include "server/sched.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/sink.h"
+#include "server/trail.h"
 
 struct job;
 
 enum job_end {
     JOB_RUNNING,
-    JOB_COMPLETE, /* all sequences are done */
-    JOB_DEADLINE, /* the deadline passed and the job is partial: answer with what there is */
-    JOB_GONE,     /* nobody waits for the answer any more */
-    JOB_FAILED    /* job_fail() was called, or the job was refused */
+    JOB_COMPLETE,  /* all sequences are done */
+    JOB_DEADLINE,  /* the deadline passed and the job is partial: answer with what there is */
+    JOB_CANCELLED, /* the asker wants no more, likewise */
+    JOB_GONE,      /* nobody waits for the answer any more */
+    JOB_FAILED     /* job_fail() was called, or the job was refused */
 };
 
 /* One state going through time steps for a job.  `step` is what the scheduler sees; tasks fill in
@@ -80,15 +83,15 @@ struct job_ops {
     enum sequence_next (*first)(struct job *job, struct job_sequence *sequence);
 
     /* After each step.  As in struct sequence; SEQUENCE_PAUSED: it waits for job_continue().  A
-     * full stream pauses by itself.  Bytes that a stream should send go to job->out.  Where
-     * job->end is not JOB_RUNNING the deadline has passed or the client is gone: this step was the
-     * last, draw nothing and return SEQUENCE_DONE. */
+     * full stream pauses by itself.  Events that a stream should send (event.h) go to job->out.
+     * Where job->end is not JOB_RUNNING something has ended the job: this step was the last, draw
+     * nothing and return SEQUENCE_DONE. */
     enum sequence_next (*stepped)(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden);
 
-    /* Once, where an answer is wanted (JOB_COMPLETE or JOB_DEADLINE): appends the body, or the
-     * stream's last events, to job->out.  job->view, queue_ms and compute_ms are set.  May fail by
-     * job_fail(); nothing is committed then. */
+    /* Once, where an answer is wanted (JOB_COMPLETE, JOB_DEADLINE or JOB_CANCELLED): appends the
+     * body, or the stream's last events, to job->out.  job->view, queue_ms and compute_ms are set.
+     * May fail by job_fail(); nothing is committed then. */
     void (*finish)(struct job *job, enum job_end end);
 
     /* Frees the task's own memory and the job's (the struct that embeds it).  Any thread. */
@@ -105,7 +108,10 @@ struct job {
     bool reject_busy;                    /* if_busy: "reject" */
     bool has_expect_position;
     uint64_t expect_position;
-    int64_t deadline_ms; /* from the request's arrival; 0: the configured one */
+    int64_t deadline_ms;                    /* from the request's arrival; 0: the configured one */
+    char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
+    char *sealed;                           /* without a session: where to begin; owned, or NULL */
+    bool return_state;                      /* the answer is to hold the last state, sealed */
     bool stream;
     bool has_seed;
     uint64_t seed; /* out: the one that is used (drawn, or the session's, where none was given) */
@@ -114,6 +120,7 @@ struct job {
     struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
     struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
     size_t n_sequences;
+    bool asides;               /* set by prepare: all but the first look ahead, and end nowhere */
     bool partial;              /* set by the task: what has been computed so far is worth keeping */
     enum job_end end;          /* JOB_RUNNING until something ends it */
     struct session_view view;  /* in finish: the session as this answer leaves it */
@@ -127,12 +134,13 @@ struct job {
 
     /* ---- job.c's, job_steps.c's and job_stream.c's own ---- */
     atomic_uint refs;
-    struct request *request; /* home; NULL once answered or gone */
-    bool begun;              /* home: the stream's head was sent */
-    size_t owed;             /* home: bytes written and not yet acknowledged */
-    uint64_t written_ns;     /* home: when the stream last wrote */
+    struct sink *sink;   /* home; NULL once answered or gone */
+    bool begun;          /* home: the stream's first events were sent */
+    size_t owed;         /* home: bytes written and not yet acknowledged */
+    uint64_t written_ns; /* home: when the stream last wrote */
     struct job *stream_next, **stream_at;
-    struct message admit, cancel, ack, done;
+    struct message admit, stop, cancel, ack, done;
+    bool stop_posted;    /* home */
     atomic_size_t acked; /* on their way from home to work */
     atomic_bool ack_posted;
     enum reply_error error; /* with JOB_FAILED, */
@@ -144,6 +152,8 @@ struct job {
     size_t n_open; /* sequences not yet closed */
     char *states;  /* [n_sequences][state_stride] */
     size_t state_bytes, state_stride;
+    struct rnn_state *given; /* what `initial_state` or `sealed` are; NULL: neither was sent */
+    struct trail trail;      /* of the first sequence, where it will be the session's */
     struct due deadline;
     struct session_hold hold;
     struct job *next, **at; /* the queue */
@@ -151,13 +161,12 @@ struct job {
 
 /* ---- For handlers, at home ---- */
 
-/* Zeroes *job, takes key, id and time of arrival from the request.  The caller allocated the struct
+/* Zeroes *job, takes key, id and time of arrival from the sink.  The caller allocated the struct
  * that embeds it; from here on it ends with job_submit or job_drop.  RNN_ENOMEM (the job may be
  * freed with job_drop then, too). */
-int job_init(struct job *job, const struct job_ops *ops, struct request *request,
-             struct rnn_err *err);
+int job_init(struct job *job, const struct job_ops *ops, struct sink *sink, struct rnn_err *err);
 
-/* Hands the job over: the request will be answered, and the job freed, whatever happens. */
+/* Hands the job over: the sink will be answered, and the job freed, whatever happens. */
 void job_submit(struct job *job);
 
 /* For a handler that answers by itself (a fault found while parsing). */
@@ -177,6 +186,9 @@ enum rnn_walk_next job_feed(struct job_sequence *sequence);
 void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
                     uint32_t token);
 
+/* Fills in a step that feeds a frame [input_size], which is read when the step is taken. */
+void job_feed_frame(struct job_sequence *sequence, const float *frame);
+
 /* Starts a sequence that `first` left SEQUENCE_PAUSED, from a copy of `from`'s state but with the
  * generator `rng`; its step has been filled in. */
 void job_branch(struct job_sequence *to, const struct job_sequence *from,
@@ -188,6 +200,10 @@ void job_continue(struct job_sequence *sequence);
 
 /* Ends such a one for good; nothing where it has ended. */
 void job_close(struct job_sequence *sequence);
+
+/* The first sequence's state, sealed for the client, appended to job->out as a JSON string; in
+ * finish, where job->return_state says so. */
+void job_seal(struct job *job);
 
 /* Ends the job with an error.  From prepare, first, stepped or finish; the last word counts not,
  * the first does. */

@@ -25,7 +25,7 @@ struct jobs {
     size_t n_rows;    /* sequences of running jobs */
     size_t n_home, n_work;
     struct heap deadlines;
-    struct job *streams; /* at home: those whose head was sent */
+    struct job *streams; /* at home: those that have begun and want no silence */
     bool starting;       /* start_waiting() is running */
     uv_timer_t due_timer, keepalive_timer;
     unsigned n_closing;
@@ -56,6 +56,10 @@ void job_settle(struct job *job, enum job_end end);
 /* A private copy of the session's state, or an initial one, for each sequence.  All have the same
  * generator: which sequences are texts of one input, to be drawn apart, the task knows. */
 bool job_states_new(struct job *job);
+
+/* Opens what the client sent to begin with, once the model is known; the job has failed where it is
+ * not to be had. */
+void job_given_state(struct job *job);
 
 /* Wipes and frees them; may be called twice. */
 void job_states_free(struct job *job);

@@ -8,8 +8,6 @@
 
 #include <stdlib.h>
 
-#include "server/sse.h"
-
 #define KEEPALIVE_TICK_MS 1000u
 
 /* Bytes of a stream on their way home. */
@@ -25,19 +23,15 @@ static void on_keepalive(uv_timer_t *timer)
 {
     struct jobs *jobs = timer->data;
     uint64_t silence_ns = (uint64_t)shard_config(jobs->shard)->keepalive_s * NS_PER_S;
-    struct buf comment = {0};
 
     shard_clock(jobs->shard);
     shard_keep_turning(jobs->shard); /* what is written here leaves in a turn */
     for (struct job *job = jobs->streams; job != NULL; job = job->stream_next) {
         if (jobs->shard->now_ns < job->written_ns + silence_ns)
             continue;
-        if (comment.len == 0)
-            sse_comment(&comment, "keep-alive");
         job->written_ns = jobs->shard->now_ns;
-        (void)http_stream_write(job->request, comment.data, comment.len); /* tiny: not counted */
+        job->sink->ops->silent(job->sink);
     }
-    buf_free(&comment);
     if (jobs->streams == NULL)
         uv_timer_stop(&jobs->keepalive_timer);
 }
@@ -47,7 +41,8 @@ static void stream_open(struct job *job)
     struct jobs *jobs = job->home->jobs;
 
     job->begun = true;
-    http_stream_begin(job->request, SSE_CONTENT_TYPE);
+    if (job->sink->ops->silent == NULL)
+        return;
     if (jobs->streams == NULL)
         uv_timer_start(&jobs->keepalive_timer, on_keepalive, KEEPALIVE_TICK_MS, KEEPALIVE_TICK_MS);
     job->stream_next = jobs->streams;
@@ -107,11 +102,11 @@ static bool piece_write(struct job *job, const struct buf *bytes)
     size_t limit = shard_config(job->home)->stream_buffer_bytes;
     size_t unread;
 
-    if (job->request == NULL)
+    if (job->sink == NULL)
         return false; /* a cancel is on its way */
     if (!job->begun)
         stream_open(job);
-    unread = http_stream_write(job->request, bytes->data, bytes->len);
+    unread = job->sink->ops->events(job->sink, bytes->data, bytes->len);
     job->written_ns = job->home->now_ns;
     job->owed += bytes->len;
     if (unread >= limit)
@@ -156,44 +151,25 @@ void job_ship(struct job *job)
 
 /* ---- Home: the answer ---- */
 
-static void write_error_event(struct job *job)
-{
-    struct buf out = {0};
-
-    sse_begin(&out, "error");
-    reply_error_body(&out, job->error, job->err.param, job->err.text);
-    sse_end(&out);
-    if (!out.failed)
-        (void)http_stream_write(job->request, out.data, out.len); /* the last word: no pause */
-    buf_free(&out);
-}
-
 static void answer(struct job *job)
 {
-    struct request *request = job->request;
+    struct sink *sink = job->sink;
 
-    request->hooks = NULL;
-    request->user = NULL;
-    if (job->end == JOB_FAILED && !job->begun) {
-        reply_error(request, job->error, job->err.param[0] != '\0' ? job->err.param : NULL, "%s",
-                    job->err.text);
-    } else if (job->end == JOB_FAILED) {
-        write_error_event(job);
-        http_stream_end(request, true);
+    sink->hooks = NULL;
+    if (job->end == JOB_FAILED) {
+        sink->ops->fail(sink, job->error, job->err.param, job->err.text);
     } else if (job->stream) {
-        if (!job->begun)
-            http_stream_begin(request, SSE_CONTENT_TYPE);
-        (void)http_stream_write(request, job->out.data, job->out.len); /* the last: no pause */
-        http_stream_end(request, true);
+        (void)sink->ops->events(sink, job->out.data, job->out.len); /* the last: no pause */
+        sink->ops->close(sink);
     } else {
-        reply_json(request, 200, &job->out);
+        sink->ops->whole(sink, &job->out);
     }
 }
 
 void job_detach(struct job *job)
 {
     stream_close(job);
-    job->request = NULL;
+    job->sink = NULL;
 }
 
 void job_deliver(struct shard *home, struct message *message)
@@ -201,9 +177,9 @@ void job_deliver(struct shard *home, struct message *message)
     struct job *job = JOB_OF(message, done);
 
     stream_close(job);
-    if (job->request != NULL)
+    if (job->sink != NULL)
         answer(job);
-    job->request = NULL;
+    job->sink = NULL;
     home->jobs->n_home--;
     job_unref(job);
 }

@@ -1,10 +1,9 @@
 /* Error bodies and the table from error to status: the one place where a fault becomes an answer.
  *
  * `type` follows from the status (what kind of fault, for a client that branches coarsely), `code`
- * from the error itself.  No state; called on the request's own shard. */
+ * from the error itself.  What sends them is in reply_send.c.  No state; any thread. */
 #include "server/reply.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -88,34 +87,6 @@ void reply_error_body(struct buf *out, enum reply_error error, const char *param
     buf_puts(out, "\"}}");
 }
 
-static void send_error(struct request *request, enum reply_error error, const char *param,
-                       const char *message)
-{
-    unsigned status = reply_status(error);
-    struct buf body = {0};
-
-    if (status == 429 || status == 503)
-        http_reply_header(request, "Retry-After", "1");
-    if (status == 401)
-        http_reply_header(request, "WWW-Authenticate", "Bearer realm=\"rnnd\"");
-    reply_error_body(&body, error, param, message);
-    buf_putc(&body, '\n');
-    http_reply(request, status, "application/json", &body);
-    buf_free(&body);
-}
-
-void reply_error(struct request *request, enum reply_error error, const char *param,
-                 const char *format, ...)
-{
-    char message[512];
-    va_list args;
-
-    va_start(args, format);
-    vsnprintf(message, sizeof message, format, args);
-    va_end(args);
-    send_error(request, error, param, message);
-}
-
 enum reply_error reply_error_of(const struct rnn_err *err)
 {
     switch (err->code) {
@@ -147,19 +118,16 @@ enum reply_error reply_error_of(const struct rnn_err *err)
     }
 }
 
-void reply_failure(struct request *request, const struct rnn_err *err)
+enum reply_error reply_error_of_state(const struct rnn_err *err)
 {
-    send_error(request, reply_error_of(err), err->param, err->text);
-}
-
-void reply_json(struct request *request, unsigned status, struct buf *body)
-{
-    buf_putc(body, '\n');
-    if (body->failed) {
-        buf_free(body);
-        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory while writing the answer");
-        return;
+    switch (err->code) {
+    case RNN_EFORMAT:
+        return REPLY_STATE_DAMAGED;
+    case RNN_ESHAPE:
+        return REPLY_STATE_FOREIGN;
+    case RNN_ENOENT:
+        return REPLY_NOT_POSSIBLE;
+    default:
+        return reply_error_of(err);
     }
-    http_reply(request, status, "application/json", body);
-    buf_free(body);
 }

@@ -68,6 +68,9 @@ static int prepare(struct job *job, struct rnn_err *err)
     int rc;
 
     b->info = rnn_model_info(job->model);
+    if (b->info->writes_frames)
+        return rnn_fail_at(err, REPLY_EINPUT, "beam_width", -1,
+                           "beam_width: this model writes frames, not tokens");
     rc = api_want_writer(b->info, "generate", err);
     if (rc < 0)
         return rc;
@@ -219,7 +222,7 @@ static void finish(struct job *job, enum job_end end)
     struct buf *out = &job->out;
 
     (void)end; /* never partial: the deadline is an error */
-    answer_open(out, job);
+    answer_open(job);
     buf_puts(out, inputs->batch ? ",\"results\":[" : ",");
     for (size_t i = 0; i < inputs->n; i++) {
         if (inputs->batch)
@@ -253,9 +256,9 @@ static void free_job(struct job *job)
 static const struct job_ops ops = {
     .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_beam(struct request *request, struct generate_request *what)
+void task_beam(struct sink *sink, struct generate_request *what)
 {
-    struct beam_job *b = of(api_job(request, sizeof *b, &ops, &what->common));
+    struct beam_job *b = of(api_job(sink, sizeof *b, &ops, &what->common));
 
     if (!b)
         return;

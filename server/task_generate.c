@@ -98,12 +98,17 @@ static bool scores_prompt(const struct generate_job *g)
     return g->what.echo && g->what.logprobs >= 0;
 }
 
-static int check_model(const struct generate_job *g, struct rnn_err *err)
+static int check_model(struct generate_job *g, struct rnn_err *err)
 {
-    int rc = api_want_writer(g->info, "generate", err);
-
-    if (rc < 0)
-        return rc;
+    if (g->info->writes_frames)
+        return generate_check_frames(g, err);
+    if (!api_language_model(g->info) && !api_decodes(g->info))
+        return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
+                           "model: only a model whose output can be its next input, a token or a "
+                           "frame, can generate");
+    if (strcmp(g->what.max_name, "max_frames") == 0)
+        return rnn_fail_at(err, REPLY_EINPUT, "max_frames", -1,
+                           "max_frames: this model writes tokens; want max_tokens");
     if (g->what.n_stop > 0 && !g->info->tokenizer)
         return rnn_fail_at(err, RNN_EUNSUPPORTED, "stop", -1,
                            "stop: this model has no vocabulary, so it writes no text");
@@ -127,7 +132,9 @@ static int prepare(struct job *job, struct rnn_err *err)
     rc = api_sequences(job, &g->what.common.inputs, g->what.n, &g->input_steps, err);
     for (size_t i = 0; rc == 0 && i < job->n_sequences; i += g->what.n)
         job->sequences[i].input.last_only = !scores_prompt(g);
-    return rc == 0 ? prepare_texts(g, err) : rc;
+    if (rc < 0)
+        return rc;
+    return g->info->writes_frames ? generate_prepare_frames(g, err) : prepare_texts(g, err);
 }
 
 /* ---- Drawing ---- */
@@ -177,10 +184,8 @@ static void add_token(struct generate_job *g, struct text *text, uint32_t token)
         stop_match_flush(&text->match, &text->bytes);
 }
 
-/* Draws the next token of a text and fills in the step that feeds it; false where the job has
- * failed. */
-static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
-                 struct rnn_rng *rng)
+static bool draw_token(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                       struct rnn_rng *rng)
 {
     struct text *text = &g->texts[sequence->index];
     uint32_t token;
@@ -199,24 +204,39 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
         text->logprob += (double)logits[token] - rnn_log_sum_exp(logits, g->info->output_size);
     g->output_steps++;
     g->job.partial = true;
-    measure(g, text);
     add_token(g, text, token);
     generate_note_logprob(g, sequence, logits, token);
     if (g->job.stream)
         generate_event(g, sequence, logits, token);
     job_feed_token(sequence, leader_of(g, sequence), token);
+    return true;
+}
+
+/* Draws what comes next in a text and fills in the step that feeds it; false where the job has
+ * failed. */
+static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                 struct rnn_rng *rng)
+{
+    struct text *text = &g->texts[sequence->index];
+
+    if (text->frame)
+        generate_draw_frame(g, sequence, logits, rng);
+    else if (!draw_token(g, sequence, logits, rng))
+        return false;
+    measure(g, text);
     sequence->step.want_logits = text->end == TEXT_RUNNING;
     return true;
 }
 
 /* ---- Stepping ---- */
 
-static bool commits(const struct job *job)
+/* Whether somebody goes on from where this text ends. */
+static bool keeps_state(const struct job *job)
 {
-    return job->session_id[0] && job->commit;
+    return job->return_state || (job->session_id[0] && job->commit);
 }
 
-/* After a draw: on with it, one last step for the session's sake, or out. */
+/* After a draw: on with it, one last step for the state's sake, or out. */
 static enum sequence_next proceed(struct generate_job *g, struct job_sequence *sequence)
 {
     struct text *text = &g->texts[sequence->index];
@@ -224,7 +244,7 @@ static enum sequence_next proceed(struct generate_job *g, struct job_sequence *s
     if (text->end == TEXT_RUNNING)
         return SEQUENCE_READY;
     text->closing = true;
-    return commits(&g->job) ? SEQUENCE_READY : SEQUENCE_DONE;
+    return keeps_state(&g->job) ? SEQUENCE_READY : SEQUENCE_DONE;
 }
 
 /* The leader has read its prompt: the first token of each text of this input. */
@@ -348,6 +368,7 @@ static void free_job(struct job *job)
         stop_match_free(&g->texts[i].match);
         buf_free(&g->texts[i].bytes);
         free(g->texts[i].tokens);
+        free(g->texts[i].frame);
     }
     free(g->texts);
     free(g->top);
@@ -362,9 +383,9 @@ static const struct job_ops ops = {.prepare = prepare,
                                    .finish = generate_finish,
                                    .free = free_job};
 
-void task_generate(struct request *request, struct generate_request *what)
+void task_generate(struct sink *sink, struct generate_request *what)
 {
-    struct generate_job *g = generate_of(api_job(request, sizeof *g, &ops, &what->common));
+    struct generate_job *g = generate_of(api_job(sink, sizeof *g, &ops, &what->common));
 
     if (!g)
         return;

@@ -6,31 +6,33 @@
 #include "server/task_generate_inner.h"
 
 #include "server/answer.h"
-#include "server/sse.h"
+#include "server/event.h"
 
 /* ---- While it is drawn ---- */
 
-/* ---- Writing ---- */
-
-/* Where an event of text `index` begins: {"index":…[,"input":…] */
-static void event_begin(struct generate_job *g, size_t index)
+void generate_event_place(struct generate_job *g, size_t index)
 {
     struct buf *out = &g->job.out;
 
-    sse_begin(out, "token");
     buf_puts(out, "{\"index\":");
     buf_u64(out, index % g->what.n);
     if (g->what.common.inputs.batch) {
         buf_puts(out, ",\"input\":");
         buf_u64(out, index / g->what.n);
     }
-    buf_puts(out, ",\"text\":");
 }
 
-static void event_end(struct generate_job *g)
+static void text_event_begin(struct generate_job *g, size_t index)
+{
+    event_begin(&g->job.out, "token");
+    generate_event_place(g, index);
+    buf_puts(&g->job.out, ",\"text\":");
+}
+
+static void text_event_end(struct generate_job *g)
 {
     buf_putc(&g->job.out, '}');
-    sse_end(&g->job.out);
+    event_end(&g->job.out);
 }
 
 static void put_text(struct buf *out, const struct text *text)
@@ -41,10 +43,10 @@ static void put_text(struct buf *out, const struct text *text)
 /* An event with text that no token brought: an echo, or what was held back at the end. */
 static void bare_event(struct generate_job *g, size_t index)
 {
-    event_begin(g, index);
+    text_event_begin(g, index);
     put_text(&g->job.out, &g->texts[index]);
     buf_puts(&g->job.out, ",\"token\":null");
-    event_end(g);
+    text_event_end(g);
     buf_clear(&g->texts[index].bytes);
 }
 
@@ -115,7 +117,7 @@ void generate_event(struct generate_job *g, struct job_sequence *sequence, const
     struct text *text = &g->texts[sequence->index];
     struct buf *out = &g->job.out;
 
-    event_begin(g, sequence->index);
+    text_event_begin(g, sequence->index);
     put_text(out, text);
     buf_clear(&text->bytes);
     buf_puts(out, ",\"token\":");
@@ -124,16 +126,20 @@ void generate_event(struct generate_job *g, struct job_sequence *sequence, const
         buf_putc(out, ',');
         put_logprob(g, out, logits, token);
     }
-    event_end(g);
+    text_event_end(g);
 }
-
-/* ---- The end ---- */
 
 /* ---- The answer ---- */
 
 static const char *end_name(enum text_end end)
 {
-    return end == TEXT_STOP ? "stop" : end == TEXT_LENGTH ? "length" : "deadline";
+    static const char *const names[] = {[TEXT_RUNNING] = "",
+                                        [TEXT_STOP] = "stop",
+                                        [TEXT_LENGTH] = "length",
+                                        [TEXT_DEADLINE] = "deadline",
+                                        [TEXT_CANCELLED] = "cancelled"};
+
+    return names[end];
 }
 
 /* The prompt's ids stand before the drawn ones where it is echoed. */
@@ -152,18 +158,27 @@ static void put_tokens(const struct generate_job *g, struct buf *out, size_t ind
     buf_putc(out, ']');
 }
 
+/* Text, unless the stream has had it, and tokens. */
+static void put_written(struct generate_job *g, struct buf *out, size_t index)
+{
+    if (!g->job.stream) {
+        buf_puts(out, ",\"text\":");
+        put_text(out, &g->texts[index]);
+    }
+    buf_putc(out, ',');
+    put_tokens(g, out, index);
+}
+
 static void put_choice(struct generate_job *g, struct buf *out, size_t number, size_t index)
 {
     const struct text *text = &g->texts[index];
 
     buf_puts(out, "{\"index\":");
     buf_u64(out, number);
-    if (!g->job.stream) {
-        buf_puts(out, ",\"text\":");
-        put_text(out, text);
-    }
-    buf_putc(out, ',');
-    put_tokens(g, out, index);
+    if (text->frame)
+        generate_put_frames(g, out, index);
+    else
+        put_written(g, out, index);
     buf_puts(out, ",\"finish_reason\":\"");
     buf_puts(out, end_name(text->end));
     buf_putc(out, '"');
@@ -233,15 +248,15 @@ static void put_result(struct generate_job *g, struct buf *out, size_t input)
     buf_puts(out, "}}");
 }
 
-/* The deadline has passed: what was held back is part of the text now. */
-static void end_texts(struct generate_job *g)
+/* Cut short: what was held back is part of the text now. */
+static void end_texts(struct generate_job *g, enum text_end end)
 {
     for (size_t i = 0; i < g->job.n_sequences; i++) {
         struct text *text = &g->texts[i];
 
         if (text->end != TEXT_RUNNING)
             continue;
-        text->end = TEXT_DEADLINE;
+        text->end = end;
         stop_match_flush(&text->match, &text->bytes);
         if (g->job.stream && text->bytes.len > 0)
             bare_event(g, i);
@@ -262,15 +277,14 @@ void generate_finish(struct job *job, enum job_end end)
     struct generate_job *g = generate_of(job);
     struct buf *out = &job->out;
 
-    (void)end;
-    end_texts(g);
+    end_texts(g, end == JOB_CANCELLED ? TEXT_CANCELLED : TEXT_DEADLINE);
     if (any_failed(g)) {
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
         return;
     }
     if (job->stream)
-        sse_begin(out, "done");
-    answer_open(out, job);
+        event_begin(out, "done");
+    answer_open(job);
     buf_putc(out, ',');
     if (g->what.common.inputs.batch) {
         buf_puts(out, "\"results\":[");
@@ -284,5 +298,5 @@ void generate_finish(struct job *job, enum job_end end)
     buf_u64(out, job->seed);
     answer_close(out, job, g->input_steps, (int64_t)g->output_steps);
     if (job->stream)
-        sse_end(out);
+        event_end(out);
 }

@@ -1,6 +1,7 @@
-/* What the two files of generate share, and nobody else.
+/* What the files of generate share, and nobody else.
  *
  *   task_generate.c         preparing, drawing, stepping
+ *   task_generate_frames.c  what is other where a model writes frames, not tokens
  *   task_generate_answer.c  what goes out: events of a stream, logprobs, the answer
  *
  * On the work shard. */
@@ -10,10 +11,11 @@
 #include "base/stop.h"
 #include "server/api.h"
 
-enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE };
+enum text_end { TEXT_RUNNING, TEXT_STOP, TEXT_LENGTH, TEXT_DEADLINE, TEXT_CANCELLED };
 
 /* One text being written.  Its logprobs, as JSON, stand in its sequence's `out`, where the limit on
- * answers counts them. */
+ * answers counts them.  Of a drawing, its frames stand there, n_tokens counts them, and sampler,
+ * decoder, bytes and tokens are not used. */
 struct text {
     struct rnn_sampler *sampler;
     struct rnn_decoder decoder;
@@ -25,6 +27,7 @@ struct text {
     uint64_t last_ns; /* when the last token was drawn */
     enum text_end end;
     bool closing; /* the step under way is the last token's own */
+    float *frame; /* [input_size], the last one of a drawing; else NULL */
     bool prompted;
 };
 
@@ -43,7 +46,23 @@ static inline struct generate_job *generate_of(struct job *job)
     return (struct generate_job *)job; /* its first member */
 }
 
+/* ---- task_generate_frames.c ---- */
+
+/* In prepare, before and after the sequences are made. */
+int generate_check_frames(struct generate_job *g, struct rnn_err *err);
+int generate_prepare_frames(struct generate_job *g, struct rnn_err *err);
+
+/* Draws the next frame of a drawing, gives it out, and fills in the step that feeds it. */
+void generate_draw_frame(struct generate_job *g, struct job_sequence *sequence, const float *logits,
+                         struct rnn_rng *rng);
+
+/* ,"frames":[…] of a drawing that was not streamed. */
+void generate_put_frames(struct generate_job *g, struct buf *out, size_t index);
+
 /* ---- task_generate_answer.c ---- */
+
+/* {"index":…[,"input":…] where an event of text `index` begins. */
+void generate_event_place(struct generate_job *g, size_t index);
 
 /* Lets the prompt through the decoder of text `index`, once, so that what is drawn continues it (a
  * word stands behind a space); its own text goes in front where that was asked for. */
@@ -58,7 +77,7 @@ void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence
 void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
                     uint32_t token);
 
-/* Ends the texts that the deadline has cut short and writes the answer, or a stream's last
+/* Ends the texts that were cut short and writes the answer, or a stream's last
  * event. */
 void generate_finish(struct job *job, enum job_end end);
 

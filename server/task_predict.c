@@ -2,7 +2,7 @@
  *
  * A sequence writes its outputs as JSON into its own buffer while it steps; finish puts them
  * together.  The size of the answer is bounded before the first step.  On the work shard. */
-#include "server/api.h"
+#include "server/task_predict_inner.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -11,22 +11,6 @@
 #include "base/checked.h"
 #include "server/answer.h"
 #include "server/metrics.h"
-
-struct predict_job {
-    struct job job;
-    struct predict_request what;
-    bool all; /* every step is reported */
-    const struct rnn_model_info *info;
-    uint32_t n_top;
-    float *probabilities; /* [output_size], of the step being written */
-    uint32_t *top;        /* [n_top] */
-    uint64_t input_steps;
-};
-
-static struct predict_job *of(struct job *job)
-{
-    return (struct predict_job *)job; /* its first member */
-}
 
 /* ---- Preparing ---- */
 
@@ -69,8 +53,8 @@ static size_t output_bytes(const struct predict_job *p, const struct rnn_model *
         floats += info->output_size;
     if (p->what.returns & PREDICT_HIDDEN)
         floats += info->hidden_width;
-    if (info->activation == RNN_HEAD_NONE)
-        floats += info->output_size;
+    if (info->n_values > 0)
+        floats += info->output_size + info->components; /* these in pairs, with their brackets */
     /* a byte of a name may be written as six (a control character's \u00XX) */
     if (!checked_mul(p->n_top, ANSWER_TOKEN_BYTES + 6 * name, &top) ||
         !checked_mul(floats, ANSWER_FLOAT_BYTES, &bytes) || !checked_add(bytes, top, &bytes) ||
@@ -82,7 +66,7 @@ static size_t output_bytes(const struct predict_job *p, const struct rnn_model *
 static int check_size(const struct predict_job *p, const struct job *job, struct rnn_err *err)
 {
     uint64_t max = shard_config(job->work)->answer_max_bytes;
-    uint64_t n_outputs = p->all ? p->input_steps : job->n_sequences;
+    uint64_t n_outputs = p->all ? p->input_steps : p->what.common.inputs.n;
     size_t each = output_bytes(p, job->model), total;
     const char *field = p->all ? "steps" : p->what.returns ? "return" : "top_k";
 
@@ -101,7 +85,7 @@ static int prepare_outputs(struct predict_job *p, struct job *job, struct rnn_er
     p->n_top = p->what.top_k;
     if (p->info->activation == RNN_HEAD_SIGMOID || p->n_top > n)
         p->n_top = (uint32_t)n; /* independent labels are all listed */
-    if (p->info->activation == RNN_HEAD_NONE)
+    if (p->info->n_values > 0)
         p->n_top = 0;
     p->probabilities = calloc(n, sizeof *p->probabilities);
     p->top = calloc((size_t)p->n_top + 1, sizeof *p->top);
@@ -112,7 +96,7 @@ static int prepare_outputs(struct predict_job *p, struct job *job, struct rnn_er
 
 static int prepare(struct job *job, struct rnn_err *err)
 {
-    struct predict_job *p = of(job);
+    struct predict_job *p = predict_of(job);
     int rc;
 
     p->info = rnn_model_info(job->model);
@@ -120,9 +104,15 @@ static int prepare(struct job *job, struct rnn_err *err)
     if (p->what.steps == PREDICT_STEPS_ALL && p->info->topology != RNN_SYNCED)
         return rnn_fail_at(err, REPLY_EINPUT, "steps", -1,
                            "steps: this model has an output at its last step only");
-    rc = api_sequences(job, &p->what.common.inputs, 1, &p->input_steps, err);
-    for (size_t i = 0; rc == 0 && i < job->n_sequences; i++)
+    p->each = 1 + candidates_count(p);
+    job->asides = p->what.common.inputs.n == 1;
+    rc = candidates_check(p, shard_config(job->work), err);
+    if (rc == 0)
+        rc = api_sequences(job, &p->what.common.inputs, p->each, &p->input_steps, err);
+    for (size_t i = 0; rc == 0 && i < job->n_sequences; i += p->each)
         job->sequences[i].input.last_only = !p->all;
+    if (rc == 0)
+        rc = candidates_prepare(p, err);
     return rc == 0 ? prepare_outputs(p, job, err) : rc;
 }
 
@@ -174,6 +164,55 @@ static void write_array(struct buf *out, const char *name, const float *values, 
     buf_f32_array(out, values, n);
 }
 
+static void write_pairs(struct buf *out, const char *name, const float *x, const float *y, size_t n)
+{
+    buf_puts(out, name);
+    for (size_t i = 0; i < n; i++) {
+        const float pair[] = {x[i], y[i]};
+
+        if (i > 0)
+            buf_putc(out, ',');
+        buf_f32_array(out, pair, 2);
+    }
+    buf_putc(out, ']');
+}
+
+/* What a mixture says of the next point, in the units of the data: rnn_activate()'s numbers, by
+ * name. */
+static void write_mixture(const struct predict_job *p, struct buf *out)
+{
+    size_t n = p->info->components;
+    const float *m = p->probabilities + p->info->pen;
+
+    write_array(out, ",\"pen\":", p->probabilities, p->info->pen);
+    write_array(out, ",\"mixture\":{\"weights\":", m, n);
+    write_pairs(out, ",\"mean\":[", m + n, m + 2 * n, n);
+    write_pairs(out, ",\"std\":[", m + 3 * n, m + 4 * n, n);
+    write_array(out, ",\"correlation\":", m + 5 * n, n);
+    buf_putc(out, '}');
+}
+
+/* What the head says, after its activation, in a client's terms. */
+static void write_said(struct predict_job *p, struct buf *out, const float *logits)
+{
+    size_t n = p->info->n_values;
+
+    switch (p->info->activation) {
+    case RNN_HEAD_MIXTURE:
+        write_mixture(p, out);
+        break;
+    case RNN_HEAD_GAUSSIAN:
+        write_array(out, ",\"values\":", p->probabilities, n);
+        write_array(out, ",\"std\":", p->probabilities + n, n);
+        break;
+    case RNN_HEAD_NONE:
+        write_array(out, ",\"values\":", p->probabilities, n);
+        break;
+    default:
+        write_top(p, out, logits);
+    }
+}
+
 static void write_output(struct predict_job *p, struct job_sequence *sequence, const float *logits,
                          const float *hidden)
 {
@@ -188,10 +227,7 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
     else
         buf_puts(out, "null");
     rnn_activate(p->job.model, logits, p->probabilities);
-    if (p->info->activation == RNN_HEAD_NONE)
-        write_array(out, ",\"values\":", p->probabilities, n);
-    else
-        write_top(p, out, logits);
+    write_said(p, out, logits);
     if (p->what.returns & PREDICT_LOGITS)
         write_array(out, ",\"logits\":", logits, n);
     if (p->what.returns & PREDICT_PROBABILITIES)
@@ -209,24 +245,40 @@ static enum sequence_next feed(struct job *job, struct job_sequence *sequence)
 
     if (job_feed(sequence) == RNN_WALK_DONE)
         return SEQUENCE_DONE;
-    step->want_hidden = step->want_logits && (of(job)->what.returns & PREDICT_HIDDEN);
+    step->want_hidden = step->want_logits && (predict_of(job)->what.returns & PREDICT_HIDDEN);
     return SEQUENCE_READY;
+}
+
+static bool reads(const struct predict_job *p, const struct job_sequence *sequence)
+{
+    return sequence->index % p->each == 0;
+}
+
+static enum sequence_next first(struct job *job, struct job_sequence *sequence)
+{
+    return reads(predict_of(job), sequence) ? feed(job, sequence) : SEQUENCE_PAUSED;
 }
 
 static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden)
 {
-    struct predict_job *p = of(job);
+    struct predict_job *p = predict_of(job);
+    enum sequence_next next;
 
     if (job->end != JOB_RUNNING)
         return SEQUENCE_DONE;
+    if (!reads(p, sequence))
+        return candidates_stepped(p, sequence, logits);
     if (sequence->input.n > 0)
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
     if (sequence->step.want_logits)
         write_output(p, sequence, logits, hidden);
     if (sequence->out.failed)
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
-    return feed(job, sequence);
+    next = feed(job, sequence);
+    if (next == SEQUENCE_DONE && job->end == JOB_RUNNING)
+        candidates_begin(p, sequence, logits);
+    return next;
 }
 
 /* ---- The answer ---- */
@@ -236,32 +288,34 @@ static void put_outputs(struct buf *out, const struct job_sequence *sequence)
     buf_puts(out, "\"outputs\":[");
     buf_put(out, sequence->out.data, sequence->out.len);
     buf_putc(out, ']');
+    candidates_put(predict_of(sequence->job), out, sequence);
 }
 
 static void finish(struct job *job, enum job_end end)
 {
-    struct predict_job *p = of(job);
+    struct predict_job *p = predict_of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_results(job, p->what.common.inputs.batch, p->input_steps, put_outputs);
+    answer_results(job, p->what.common.inputs.batch, p->each, p->input_steps, put_outputs);
 }
 
 static void free_job(struct job *job)
 {
-    struct predict_job *p = of(job);
+    struct predict_job *p = predict_of(job);
 
     predict_request_free(&p->what);
     free(p->probabilities);
     free(p->top);
+    free(p->candidates);
     free(p);
 }
 
 static const struct job_ops ops = {
-    .prepare = prepare, .first = feed, .stepped = stepped, .finish = finish, .free = free_job};
+    .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_predict(struct request *request, struct predict_request *what)
+void task_predict(struct sink *sink, struct predict_request *what)
 {
-    struct predict_job *p = of(api_job(request, sizeof *p, &ops, &what->common));
+    struct predict_job *p = predict_of(api_job(sink, sizeof *p, &ops, &what->common));
 
     if (!p)
         return;

@@ -231,7 +231,7 @@ static void finish(struct job *job, enum job_end end)
     struct score_job *s = of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_results(job, s->what.common.inputs.batch, s->input_steps, put_scores);
+    answer_results(job, s->what.common.inputs.batch, 1, s->input_steps, put_scores);
 }
 
 static void free_job(struct job *job)
@@ -246,9 +246,9 @@ static void free_job(struct job *job)
 static const struct job_ops ops = {
     .prepare = prepare, .first = first, .stepped = stepped, .finish = finish, .free = free_job};
 
-void task_score(struct request *request, struct score_request *what)
+void task_score(struct sink *sink, struct score_request *what)
 {
-    struct score_job *s = of(api_job(request, sizeof *s, &ops, &what->common));
+    struct score_job *s = of(api_job(sink, sizeof *s, &ops, &what->common));
 
     if (!s)
         return;

@@ -109,7 +109,7 @@ static void check_generate(const struct generate_request *g)
     const struct rnn_sampling *s = &g->sampling;
 
     check_common(&g->common);
-    HOLDS(g->max_tokens <= (uint64_t)config.output_tokens_max);
+    HOLDS(g->max_tokens <= (uint64_t)config.output_tokens_max && g->max_name);
     HOLDS(g->n >= 1 && g->n <= (size_t)config.choices_max);
     HOLDS(g->n == 1 || !g->common.session[0] || !g->common.commit);
     HOLDS(s->temperature >= 0 && s->temperature <= 100);
@@ -139,6 +139,7 @@ static void try_predict(const char *text, size_t len)
     }
     check_common(&request.common);
     HOLDS(request.steps <= PREDICT_STEPS_MODEL && request.returns < 8);
+    HOLDS(request.candidates.n >= 1 && request.candidates.n <= (size_t)config.inputs_max);
     predict_request_free(&request);
 }
 

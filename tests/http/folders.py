@@ -3,11 +3,15 @@
 Weights come from Python's Mersenne twister with a fixed seed, so a folder has the same bytes each time.
 """
 import array
+import base64
 import json
 import math
 import os
 import random
+import shutil
 import struct
+
+CASES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "cases")
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 
@@ -69,8 +73,9 @@ def tensor_list(config, seed, scale=1.0):
 
 def make(path, *, cell="lstm", layers=1, hidden=24, kind="onehot", size=None, dim=8, outputs=None,
          activation="softmax", head=True, tokens=None, labels=None, seed=1, bias=True, proj=0,
-         topology="synced", specials=None, files=None, scale=1.0):
-    """Writes the folder `path` and returns its configuration."""
+         topology="synced", specials=None, files=None, scale=1.0, head_more=None, units=None):
+    """Writes the folder `path` and returns its configuration.  `head_more` goes into the head's part of it;
+    `units`: (means, deviations) of the values that the head gives."""
     os.makedirs(path)
     if size is None:
         size = len(tokens)
@@ -82,13 +87,16 @@ def make(path, *, cell="lstm", layers=1, hidden=24, kind="onehot", size=None, di
         "schema": "rnnd-ref-1", "name": os.path.basename(path), "topology": topology, "input": entry,
         "rnn": {"cell": cell, "hidden_size": hidden, "num_layers": layers, "bidirectional": False,
                 "bias": bias, "proj_size": proj},
-        "head": {"size": outputs, "bias": True, "tied": False, "activation": activation}
+        "head": {"size": outputs, "bias": True, "tied": False, "activation": activation,
+                 **(head_more or {}), **({"denormalize": True} if units else {})}
         if head else None,
         "dtype": "F32",
     }
     if topology == "many_to_one":
         config["pool"] = "final"
     tensors = tensor_list(config, seed, scale)
+    for name, values in zip(("mean", "std"), units or ()):
+        tensors.append((f"output.{name}", (len(values),), values))
     config["tensors"] = {name: list(shape) for name, shape, _ in tensors}
     write_safetensors(os.path.join(path, "model.safetensors"), tensors)
     with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
@@ -106,6 +114,20 @@ def make(path, *, cell="lstm", layers=1, hidden=24, kind="onehot", size=None, di
     return config
 
 
+def base64_floats(values):
+    return base64.b64encode(array.array("f", values).tobytes()).decode()
+
+
+def copy_case(path, case, vocab=None):
+    """A model of tests/golden/cases, with texts of its own."""
+    os.makedirs(path)
+    for name in ("config.json", "model.safetensors"):
+        shutil.copy(os.path.join(CASES, case, name), path)
+    if vocab:
+        with open(os.path.join(path, "vocab.json"), "w", encoding="utf-8") as f:
+            json.dump(vocab, f, ensure_ascii=False)
+
+
 def make_zoo(root):
     """One folder for every kind of input and output that the tests ask for."""
     def at(name):
@@ -118,3 +140,21 @@ def make_zoo(root):
          cell="rnn_tanh", seed=15)
     make(at("tagger"), tokens=list("abc"), labels=["vowel", "consonant"], cell="rnn_relu", seed=16)
     make(at("headless"), kind="dense", size=4, hidden=6, head=False, proj=5, seed=17)
+    # numbers with a doubt, and what can be fed back
+    make(at("sketch"), kind="dense", size=5, outputs=3 + 6 * 4, activation="mixture", seed=18,
+         head_more={"components": 4, "pen": 3}, scale=0.3)
+    make(at("handwriting"), kind="dense", size=3, outputs=1 + 6 * 2, activation="mixture", cell="gru", seed=19,
+         head_more={"components": 2, "pen": 1}, units=([0.5, -0.25], [2.0, 3.0]), scale=0.3)
+    make(at("weather"), kind="dense", size=2, outputs=4, activation="gaussian", cell="gru", seed=20,
+         units=([10.0, 1000.0], [3.0, 20.0]), scale=0.3)
+    make(at("doubtful"), kind="dense", size=2, outputs=6, activation="gaussian", seed=21)
+    make(at("pendulum"), kind="dense", size=2, outputs=2, activation="none", cell="rnn_tanh", seed=22)
+    # texts in other topologies
+    copy_case(at("translator"), "seq2seq-lstm",
+              {"kind": "char to symbol", "source": list("abcdefgh"),
+               "target": ["<s>", "</s>"] + list("ABCDEFGHI"), "bos": 0, "eos": 1})
+    copy_case(at("captioner"), "one_to_many-gru",
+              {"kind": "char", "tokens": ["<s>", "</s>"] + list("klmnopq"), "bos": 0, "eos": 1})
+    copy_case(at("both-ways"), "grid-lstm-l1-bi-h16-embedding")
+    copy_case(at("both-flags"), "multilabel-gru-bi")
+    copy_case(at("both-ends"), "many_to_one-lstm-bi")

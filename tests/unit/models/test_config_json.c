@@ -218,6 +218,209 @@ START_TEST(faults_are_refused_under_their_path)
 }
 END_TEST
 
+#define GRU(...) "\"rnn\":{\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1" __VA_ARGS__ "}"
+#define CELL(cell, ...)                                                                            \
+    "\"rnn\":{\"cell\":\"" cell "\",\"hidden_size\":4,\"num_layers\":1," __VA_ARGS__ "}"
+#define TO_ONE(...) "{" TOP "\"topology\":\"many_to_one\"," __VA_ARGS__ "}"
+#define CAPTION(...)                                                                               \
+    "{" TOP "\"topology\":\"one_to_many\",\"features\":2,\"bos\":0,\"eos\":1," __VA_ARGS__ "}"
+#define PAIR(transfer, encoder, decoder)                                                           \
+    "{" TOP "\"topology\":\"seq2seq\",\"bos\":0,\"eos\":1,\"state_transfer\":\"" transfer          \
+    "\",\"encoder\":{" encoder "},\"decoder\":{" decoder "}}"
+#define BRIDGE "\"bridge\":\"tanh\","
+
+/* Settings at odds: the path, and what the words say of what was wanted and found. */
+START_TEST(faults_say_what_was_wanted_and_found)
+{
+    static const struct {
+        const char *text, *param, *words;
+    } bad[] = {
+        /* cells */
+        {SYNCED(DENSE "," CELL("gru", "\"peepholes\":true")), "rnn.peepholes",
+         "only an lstm can have that, found 'gru'"},
+        {SYNCED(DENSE "," CELL("rnn", "\"input_forget\":true")), "rnn.input_forget",
+         "only an lstm can have that, found 'rnn'"},
+        {SYNCED(DENSE "," CELL("lstm", "\"reset\":\"before\"")), "rnn.reset",
+         "only a gru has a reset gate, found 'lstm'"},
+        {SYNCED(DENSE "," CELL("gru", "\"reset\":\"never\"")), "rnn.reset",
+         "want one of after, before, found 'never'"},
+        {SYNCED(DENSE "," CELL("rnn_tanh", "\"activation\":\"relu\"")), "rnn.activation",
+         "cell 'rnn_tanh' has none to choose: want cell rnn"},
+        {SYNCED(DENSE "," CELL("rnn", "\"gate_activation\":\"relu\"")), "rnn.gate_activation",
+         "cell 'rnn' has none to choose"},
+        {SYNCED(DENSE "," CELL("gru", "\"output_activation\":\"relu\"")), "rnn.output_activation",
+         "cell 'gru' has none to choose"},
+        {SYNCED(DENSE "," CELL("gru", "\"activation\":\"gelu\"")), "rnn.activation",
+         "want one of tanh, relu, sigmoid, linear, hard_sigmoid, hard_sigmoid6, leaky_relu, "
+         "thresholded_relu, scaled_tanh, elu, softsign, found 'gelu'"},
+        {SYNCED(DENSE "," CELL("gru", "\"activation\":{\"kind\":\"tanh\",\"alpha\":2}")),
+         "rnn.activation.alpha", "this activation takes none"},
+        {SYNCED(DENSE "," CELL("gru", "\"activation\":{\"kind\":\"elu\",\"beta\":2}")),
+         "rnn.activation.beta", "this activation takes none"},
+        {SYNCED(DENSE "," CELL("gru", "\"activation\":{\"kind\":\"elu\",\"alpha\":1e9}")),
+         "rnn.activation.alpha", "want a number from -1e+06 to 1e+06, found 1e+09"},
+        {SYNCED(DENSE "," CELL("gru", "\"clip\":0")), "rnn.clip",
+         "want a number greater than 0, found 0"},
+        {SYNCED(DENSE "," CELL("gru", "\"clip\":-1")), "rnn.clip", "found -1"},
+        {SYNCED(DENSE "," CELL("gru", "\"clip\":true")), "rnn.clip", "want a number, found"},
+        {SYNCED(DENSE "," CELL("gru", "\"initial_state\":\"ones\"")), "rnn.initial_state",
+         "want one of zero, learned, found 'ones'"},
+        {SYNCED(DENSE "," CELL("gru", "\"merge\":\"sum\"")), "rnn.merge",
+         "there is one direction: want bidirectional true"},
+        {SYNCED(DENSE "," CELL("gru", "\"bidirectional\":true,\"merge\":\"max\"")), "rnn.merge",
+         "want one of concat, sum, average, multiply, found 'max'"},
+        {SYNCED(DENSE "," CELL("gru", "\"residual\":true")), "rnn.residual",
+         "no layer gives as many numbers as it reads"},
+        {SYNCED(DENSE "," CELL("gru", "\"kind\":\"rnn\"")), "rnn.kind", "unknown field"},
+        /* modules */
+        {SYNCED(DENSE "," GRU() ",\"layers\":[]"), "layers", "want one of them"},
+        {SYNCED(DENSE ",\"layers\":{}"), "layers", "want an array"},
+        {SYNCED(DENSE ",\"layers\":[1]"), "layers[0]", "want an object"},
+        {SYNCED(DENSE ",\"layers\":[{}]"), "layers[0].kind", "is missing"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"conv\"}]"), "layers[0].kind",
+         "want one of rnn, dense, affine, layer_norm, readout, found 'conv'"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"affine\"},{\"kind\":\"dense\"}]"), "layers[1].size",
+         "is missing"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"dense\",\"size\":2,\"residual\":true}]"),
+         "layers[0].residual", "reads 3 numbers and gives 2; want as many"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"layer_norm\",\"epsilon\":0}]"), "layers[0].epsilon",
+         "want a number from 1e-12 to 1, found 0"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"layer_norm\",\"size\":3}]"), "layers[0].size",
+         "unknown field"},
+        {SYNCED(DENSE ",\"layers\":[{\"kind\":\"readout\"}]"), "layers[0].kind",
+         "only a model of topology many_to_one has a readout"},
+        {TO_ONE(DENSE ",\"layers\":[{\"kind\":\"readout\"},{\"kind\":\"readout\"}]"),
+         "layers[1].kind", "a second readout"},
+        {TO_ONE(DENSE ",\"layers\":[{\"kind\":\"readout\"},{\"kind\":\"rnn\",\"cell\":\"gru\","
+                      "\"hidden_size\":2,\"num_layers\":1}]"),
+         "layers[1].kind", "a recurrent layer above the readout"},
+        {TO_ONE(DENSE ",\"pool\":\"max\",\"layers\":[{\"kind\":\"readout\",\"pool\":\"mean\"}]"),
+         "pool", "the module of kind readout says 'mean'"},
+        /* inputs and heads */
+        {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"normalize\":true}," RNN),
+         "input.normalize", "want kind dense, found 'onehot'"},
+        {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"dim\":2}," RNN), "input.dim",
+         "want kind embedding, found 'onehot'"},
+        {SYNCED(EMBED "," RNN ",\"bos\":5"), "bos", "want an integer from 0 to 4, found 5"},
+        {SYNCED(EMBED "," RNN ",\"eos\":-1"), "eos", "want an integer from 0 to 4, found -1"},
+        {SYNCED(DENSE "," RNN ",\"eos\":1"), "eos", "frames has no token ids"},
+        {SYNCED(EMBED "," RNN ",\"head\":{\"size\":4,\"activation\":\"none\",\"tied\":true}"),
+         "head.tied", "head.size is 4, the embedding has 5 ids"},
+        {SYNCED("\"input\":{\"kind\":\"embedding\",\"size\":5,\"dim\":3}," RNN
+                ",\"head\":{\"size\":5,\"activation\":\"none\",\"tied\":true}"),
+         "head.tied", "the top layer gives 4 floats, the embedding's dim is 3"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":5,\"activation\":\"gaussian\"}"), "head.size",
+         "want an even number, found 5"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":5,\"activation\":\"softmax\","
+                      "\"denormalize\":true}"),
+         "head.denormalize", "found 'softmax'"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":5,\"activation\":\"none\",\"pen\":1}"),
+         "head.pen", "only a mixture has that, found 'none'"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":13,\"activation\":\"mixture\"}"),
+         "head.components", "is missing"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":12,\"activation\":\"mixture\","
+                      "\"components\":2}"),
+         "head.size", "a mixture of 2 with pen 1 wants 13, found 12"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":14,\"activation\":\"mixture\","
+                      "\"components\":2,\"pen\":2}"),
+         "head.pen", "want 1 or 3, found 2"},
+        {SYNCED(DENSE "," RNN ",\"head\":{\"size\":15,\"activation\":\"mixture\","
+                      "\"components\":2,\"pen\":3}"),
+         "head.activation", "want dense input of size 5"},
+        {TO_ONE(DENSE "," RNN ",\"head\":{\"size\":13,\"activation\":\"mixture\","
+                      "\"components\":2}"),
+         "head.activation", "want topology synced, found 'many_to_one'"},
+        /* captioners */
+        {CAPTION(EMBED "," RNN "," HEAD), "bridge", "is missing"},
+        {CAPTION("\"bridge\":{\"to\":\"head\"}," EMBED "," RNN "," HEAD), "bridge.to",
+         "want one of state, input, found 'head'"},
+        {CAPTION("\"bridge\":{\"into\":\"state\"}," EMBED "," RNN "," HEAD), "bridge.into",
+         "unknown field"},
+        {CAPTION(BRIDGE EMBED ",\"layers\":[{\"kind\":\"dense\",\"size\":4}]," HEAD), "bridge",
+         "there is no state to set"},
+        {CAPTION(BRIDGE EMBED "," RNN), "head", "a decoder needs one, of size 5"},
+        {CAPTION(BRIDGE EMBED "," RNN ",\"head\":{\"size\":6,\"activation\":\"softmax\"}"),
+         "head.size", "want 5 (input.size), found 6"},
+        {CAPTION(BRIDGE EMBED "," RNN ",\"head\":{\"size\":5,\"activation\":\"sigmoid\"}"),
+         "head.activation", "want softmax, found 'sigmoid'"},
+        {CAPTION(BRIDGE EMBED "," CELL("gru", "\"bidirectional\":true") "," HEAD),
+         "rnn.bidirectional", "want false"},
+        /* translators */
+        {PAIR("move", EMBED "," RNN, EMBED "," RNN "," HEAD), "state_transfer",
+         "want one of copy, concat, bridge, none, found 'move'"},
+        {PAIR("copy", EMBED "," RNN, EMBED "," GRU() "," HEAD), "state_transfer",
+         "2 recurrent layers of the encoder, 1 of the decoder"},
+        {PAIR("copy", EMBED "," CELL("gru", "\"bidirectional\":true"), EMBED "," GRU() "," HEAD),
+         "state_transfer", "the encoder runs in both: want concat"},
+        {PAIR("concat", EMBED "," RNN, EMBED "," RNN "," HEAD), "state_transfer",
+         "the encoder runs in one direction: want copy"},
+        {PAIR("concat", EMBED "," CELL("gru", "\"bidirectional\":true"), EMBED "," GRU() "," HEAD),
+         "decoder.rnn.hidden_size", "the encoder hands over states of 8, found 4"},
+        {PAIR("copy", EMBED "," CELL("lstm", "\"proj_size\":3"),
+              EMBED "," CELL("lstm", "\"proj_size\":2") "," HEAD),
+         "decoder.rnn.proj_size", "the encoder hands over states of 3, found 2"},
+        {PAIR("copy", EMBED "," CELL("lstm", "\"bias\":true"),
+              EMBED ",\"layers\":[{\"kind\":\"affine\"},{\"kind\":\"rnn\",\"cell\":\"gru\","
+                    "\"hidden_size\":4,\"num_layers\":1}]," HEAD),
+         "decoder.layers[1].cell", "'gru' cannot take over the state of the encoder's 'lstm'"},
+        {PAIR("none", EMBED "," RNN, EMBED "," RNN "," HEAD), "state_transfer",
+         "the decoder would hear nothing"},
+        {PAIR("bridge", EMBED ",\"layers\":[]", EMBED "," RNN "," HEAD), "state_transfer",
+         "there is no state to hand over"},
+        {PAIR("copy", DENSE "," RNN, DENSE "," RNN "," HEAD), "decoder.input.kind",
+         "want onehot or embedding"},
+        {PAIR("copy", DENSE "," RNN, EMBED "," RNN "," HEAD ",\"attention\":{\"kind\":\"self\"}"),
+         "decoder.attention.kind", "want one of additive, dot, general, found 'self'"},
+        {PAIR("copy", DENSE "," RNN,
+              EMBED "," RNN "," HEAD ",\"attention\":{\"kind\":\"additive\"}"),
+         "decoder.attention.size", "is missing"},
+        {PAIR("copy", DENSE "," RNN,
+              EMBED "," RNN "," HEAD ",\"attention\":{\"kind\":\"dot\",\"size\":2}"),
+         "decoder.attention.size", "unknown field"},
+        {PAIR("none", DENSE "," CELL("gru", "\"bidirectional\":true"),
+              EMBED "," RNN "," HEAD ",\"attention\":{\"kind\":\"dot\"}"),
+         "decoder.attention.kind", "4 numbers of the decoder with 8 of the encoder"},
+        {PAIR("none", DENSE "," RNN,
+              EMBED ",\"layers\":[{\"kind\":\"affine\"},{\"kind\":\"rnn\",\"cell\":\"gru\","
+                    "\"hidden_size\":4,\"num_layers\":1}]," HEAD
+                    ",\"attention\":{\"kind\":\"additive\",\"size\":2}"),
+         "decoder.layers[0].kind", "want rnn or dense"},
+        {PAIR("none", DENSE "," RNN,
+              EMBED ",\"layers\":[{\"kind\":\"dense\",\"size\":4,\"residual\":true},"
+                    "{\"kind\":\"rnn\",\"cell\":\"gru\",\"hidden_size\":4,\"num_layers\":1}]," HEAD
+                    ",\"attention\":{\"kind\":\"additive\",\"size\":2}"),
+         "decoder.layers[0].residual", "reads an attention's context, too; want false"},
+    };
+
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct model_config config;
+        struct rnn_err err = {0};
+
+        if (parse(bad[i].text, &config, &err) == 0)
+            ck_abort_msg("taken: %s", bad[i].text);
+        if (strcmp(err.param, bad[i].param) != 0 || !strstr(err.text, bad[i].words) ||
+            !strstr(err.text, bad[i].param))
+            ck_abort_msg("%s: '%s' at '%s', want '%s' at '%s'", bad[i].text, err.text, err.param,
+                         bad[i].words, bad[i].param);
+    }
+}
+END_TEST
+
+START_TEST(states_are_handed_over_whatever_stands_below_them)
+{
+    const char *text =
+        PAIR("concat",
+             EMBED ",\"layers\":[{\"kind\":\"affine\"},{\"kind\":\"rnn\",\"cell\":\"gru\","
+                   "\"hidden_size\":4,\"num_layers\":2,\"bidirectional\":true}]",
+             EMBED ",\"rnn\":{\"cell\":\"gru\",\"hidden_size\":8,\"num_layers\":2}," HEAD);
+    struct model_config config;
+
+    ck_assert_int_eq(parse(text, &config, NULL), 0);
+    ck_assert_int_eq(config.spec.transfer, RNN_TRANSFER_CONCAT);
+    model_config_free(&config);
+}
+END_TEST
+
 START_TEST(own_tensors_are_told_from_others)
 {
     struct model_config config;
@@ -272,6 +475,8 @@ int main(void)
                             all_topologies_are_known,
                             both_directions_double_the_width,
                             faults_are_refused_under_their_path,
+                            faults_say_what_was_wanted_and_found,
+                            states_are_handed_over_whatever_stands_below_them,
                             own_tensors_are_told_from_others,
                             listed_shapes_are_compared,
                             NULL};

@@ -11,14 +11,14 @@ static uv_loop_t loops[2];
 struct rnn_model *model;
 char id_on[2][8];
 
-/* ---- A client, and the HTTP room around it ---- */
+/* ---- A client: a sink that keeps what it hears ---- */
 
-/* A call that http.h forbids; looked at by teardown, since a failed assertion allocates. */
+/* A call that sink.h forbids; looked at by teardown, since a failed assertion allocates. */
 static bool misused;
 
-static struct client *client_of(struct request *request)
+static struct client *client_of(struct sink *sink)
 {
-    struct client *client = (struct client *)request;
+    struct client *client = (struct client *)sink; /* its first member */
 
     misused |= client->gone || client->answered;
     return client;
@@ -34,57 +34,73 @@ static void hear(struct client *client, const void *bytes, size_t len)
     fake_fail_at = fail_at;
 }
 
-void http_reply(struct request *request, unsigned status, const char *type, struct buf *body)
+static void hear_whole(struct sink *sink, struct buf *body)
 {
-    struct client *client = client_of(request);
+    struct client *client = client_of(sink);
 
-    (void)type;
     misused |= client->begun;
     client->answered = true;
-    client->status = status;
+    client->status = 200;
     hear(client, body->data, body->len);
     buf_free(body);
 }
 
-void http_reply_header(struct request *request, const char *name, const char *value)
+static size_t hear_events(struct sink *sink, const char *events, size_t len)
 {
-    (void)client_of(request);
-    misused |= name[0] == '\0' || value[0] == '\0';
-}
+    struct client *client = client_of(sink);
 
-void http_stream_begin(struct request *request, const char *type)
-{
-    struct client *client = client_of(request);
-
-    misused |= client->begun || strcmp(type, "text/event-stream") != 0;
     client->begun = true;
     client->status = 200;
-}
-
-size_t http_stream_write(struct request *request, const void *bytes, size_t len)
-{
-    struct client *client = client_of(request);
-
-    misused |= !client->begun;
-    hear(client, bytes, len);
+    hear(client, events, len);
     client->unread += client->deaf ? len : 0;
     return client->unread;
 }
 
-void http_stream_end(struct request *request, bool clean)
+static void hear_end(struct sink *sink)
 {
-    struct client *client = client_of(request);
+    struct client *client = client_of(sink);
 
-    misused |= !clean || !client->begun;
+    misused |= !client->begun;
     client->answered = client->ended = true;
 }
 
+/* As an HTTP client would: a status and an error body, or an event. */
+static void hear_failure(struct sink *sink, enum reply_error error, const char *param,
+                         const char *text)
+{
+    struct client *client = client_of(sink);
+    size_t fail_at = fake_fail_at;
+    struct buf body = {0};
+
+    client->answered = true;
+    client->ended = client->begun;
+    client->status = client->begun ? 200 : reply_status(error);
+    fake_fail_at = 0;
+    buf_puts(&body, client->begun ? "event: error " : "");
+    reply_error_body(&body, error, param, text);
+    fake_fail_at = fail_at;
+    hear(client, body.data, body.len);
+    buf_free(&body);
+}
+
+static void hear_silence(struct sink *sink)
+{
+    hear(client_of(sink), ":", 1);
+}
+
+static const struct sink_ops client_ops = {.whole = hear_whole,
+                                           .events = hear_events,
+                                           .close = hear_end,
+                                           .fail = hear_failure,
+                                           .silent = hear_silence};
+
 void client_init(struct client *client, unsigned shard, const char *key)
 {
-    *client = (struct client){.request = {.shard = &world.shards[shard],
-                                          .key_name = key,
-                                          .id = "r",
-                                          .received_ns = world.shards[shard].now_ns}};
+    *client = (struct client){.sink = {.ops = &client_ops,
+                                       .shard = &world.shards[shard],
+                                       .key_name = key,
+                                       .request_id = "r",
+                                       .received_ns = world.shards[shard].now_ns}};
 }
 
 const char *text_of(struct client *client)
@@ -97,15 +113,21 @@ const char *text_of(struct client *client)
 void client_leaves(struct client *client)
 {
     ck_assert(!client->answered);
-    client->request.hooks->gone(&client->request);
+    client->sink.hooks->gone(client->sink.user);
     client->gone = true;
+}
+
+void client_cancels(struct client *client)
+{
+    ck_assert(!client->answered);
+    client->sink.hooks->cancel(client->sink.user);
 }
 
 void client_reads(struct client *client)
 {
     client->unread = 0;
-    if (!client->answered && !client->gone && client->request.hooks != NULL)
-        client->request.hooks->drained(&client->request);
+    if (!client->answered && !client->gone && client->sink.hooks != NULL)
+        client->sink.hooks->drained(client->sink.user);
 }
 
 /* ---- A task ---- */
@@ -200,14 +222,17 @@ static void finish(struct job *job, enum job_end end)
 {
     struct task *task = task_of(job);
 
-    misused |= end != JOB_COMPLETE && end != JOB_DEADLINE;
+    misused |= end != JOB_COMPLETE && end != JOB_DEADLINE && end != JOB_CANCELLED;
     if (task->fail_finish) {
         job_fail(job, REPLY_INTERNAL, NULL, "no end");
         return;
     }
     for (size_t i = 0; i < job->n_sequences; i++)
         buf_put(&job->out, job->sequences[i].out.data, job->sequences[i].out.len);
-    buf_printf(&job->out, "%s@%llu", end == JOB_COMPLETE ? "done" : "late",
+    buf_printf(&job->out, "%s@%llu",
+               end == JOB_COMPLETE   ? "done"
+               : end == JOB_DEADLINE ? "late"
+                                     : "stopped",
                (unsigned long long)job->view.position);
 }
 
@@ -224,7 +249,7 @@ struct task *task_new(struct client *client, const char *session)
     struct task *task = calloc(1, sizeof(*task));
 
     ck_assert_ptr_nonnull(task);
-    ck_assert_int_eq(job_init(&task->job, &task_ops, &client->request, NULL), 0);
+    ck_assert_int_eq(job_init(&task->job, &task_ops, &client->sink, NULL), 0);
     (void)snprintf(task->job.session_id, sizeof(task->job.session_id), "%s", session);
     if (session[0] == '\0')
         task->job.model = rnn_model_ref(model);

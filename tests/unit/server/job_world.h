@@ -1,7 +1,7 @@
-/* A world around jobs, for their tests: two shards on fakes, clients that play the HTTP room, and a
- * task that reads its input and then writes numbers, each fed back.
+/* A world around jobs, for their tests: two shards on fakes, clients that are sinks, and a task
+ * that reads its input and then writes numbers, each fed back.
  *
- * A call that server/http.h forbids fails the test at its teardown. */
+ * A call that server/sink.h forbids fails the test at its teardown. */
 #ifndef TESTS_UNIT_SERVER_JOB_WORLD_H
 #define TESTS_UNIT_SERVER_JOB_WORLD_H
 
@@ -20,10 +20,10 @@ extern char id_on[2][8]; /* a session's id on each shard */
 void job_world_setup(void);
 void job_world_teardown(void);
 
-/* ---- A client, and the HTTP room around it ---- */
+/* ---- A client: a sink that keeps what it hears ---- */
 
 struct client {
-    struct request request; /* first */
+    struct sink sink; /* first */
     bool answered, begun, ended, gone;
     unsigned status;
     struct buf text;
@@ -33,6 +33,7 @@ struct client {
 
 void client_init(struct client *client, unsigned shard, const char *key);
 void client_leaves(struct client *client);
+void client_cancels(struct client *client);
 
 /* It takes all that was sent so far. */
 void client_reads(struct client *client);

@@ -251,7 +251,7 @@ static bool try_submit(struct client *client, const char *id, bool stream)
 
     if (task == NULL)
         return false;
-    if (job_init(&task->job, &task_ops, &client->request, NULL) < 0) {
+    if (job_init(&task->job, &task_ops, &client->sink, NULL) < 0) {
         job_drop(&task->job);
         return false;
     }
@@ -488,6 +488,50 @@ START_TEST(deadline_passes_at_every_step)
 }
 END_TEST
 
+START_TEST(cancelled_at_every_step)
+{
+    for (int partial = 0; partial < 2; partial++) {
+        for (size_t at = 0; at < 7; at++) {
+            char id[16];
+            struct client client;
+            size_t n_drawn = 0;
+            uint32_t drawn[5];
+            struct task *task;
+
+            (void)snprintf(id, sizeof(id), "%d-%zu-%d", partial, at, _i);
+            session_make(id);
+            client_init(&client, 0, "k");
+            task = task_new(&client, id);
+            task->keeps_partial = partial == 1;
+            task->drawn = drawn;
+            task->n_drawn_out = &n_drawn;
+            task->job.stream = at % 2 == 0;
+            job_submit(&task->job);
+            (void)fake_run_messages();
+            for (size_t i = 0; i < at; i++)
+                (void)turn_all();
+            if (!client.answered)
+                client_cancels(&client);
+            if (!client.answered)
+                client_cancels(&client); /* once more is as good as once */
+            run_all();
+            ck_assert(client.answered);
+            if (strstr(text_of(&client), "done@") != NULL) {
+                assert_answer(&client, 200, "done@8");
+            } else if (partial == 1 && n_drawn > 0) {
+                assert_answer(&client, 200, "stopped@");
+                assert_stands_after(id, drawn, n_drawn);
+            } else {
+                assert_answer(&client, client.begun ? 200 : 409, "cancelled");
+                ck_assert_uint_eq(look(id).position, 0);
+            }
+            ck_assert(!look(id).busy);
+        }
+    }
+    ck_assert_double_ge(fake_metric(&world, "rnnd_cancelled_total{cause=\"asked\"}"), 8);
+}
+END_TEST
+
 START_TEST(session_is_deleted_at_every_step)
 {
     for (size_t at = 0; at < 6; at++) {
@@ -678,14 +722,18 @@ START_TEST(storm)
             n_sent++;
             break;
         case 2:
-            if (!busy[at] || clients[at].answered || rand() % 8 > 0)
+            if (!busy[at] || clients[at].answered || rand() % 4 > 0)
                 break;
+            if (rand() % 2 == 0) {
+                client_cancels(&clients[at]);
+                break;
+            }
             client_leaves(&clients[at]);
             buf_free(&clients[at].text);
             busy[at] = false;
             n_left++;
-            /* a request is not to be touched after that */
-            memset(&clients[at].request, 0xee, sizeof(clients[at].request));
+            /* a sink is not to be touched after that */
+            memset(&clients[at].sink, 0xee, sizeof(clients[at].sink));
             break;
         case 3:
             storm_session();
@@ -750,6 +798,7 @@ int main(void)
     tcase_add_test(tcase, a_wide_job_still_runs);
     tcase_add_loop_test(tcase, client_leaves_at_every_step, 0, 2);
     tcase_add_loop_test(tcase, deadline_passes_at_every_step, 0, 2);
+    tcase_add_loop_test(tcase, cancelled_at_every_step, 0, 2);
     tcase_add_loop_test(tcase, session_is_deleted_at_every_step, 0, 2);
     tcase_add_test(tcase, waiting_requests_are_cancelled_and_time_out_alike);
     tcase_add_loop_test(tcase, generators_are_seeded_continued_or_drawn, 0, 2);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "server/http.h"
 #include "server/reply.h"
 
 /* ---- The fake ---- */

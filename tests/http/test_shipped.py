@@ -1,0 +1,73 @@
+"""The shipped models at work: the examples that were kept back from training, through the daemon.
+
+Each line of a model's test.jsonl has an input, what should come out (`label`), and what float64 made of it (`pred`), with the gap
+to the next best answer.  The daemon must give the same but where the gap is too small for float32, and be as good as metrics.json
+says.  One real request for each model goes before, as the tree's README shows it.
+"""
+import json
+import os
+
+import pytest
+
+from client import SHIPPED, Daemon
+
+NEAR_TIE = 1e-3
+AT_ONCE = 128  # inputs of a request
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    with Daemon(SHIPPED) as daemon:
+        yield daemon
+
+
+def examples(name):
+    with open(os.path.join(SHIPPED, name, "test.jsonl"), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+def quality(name):
+    with open(os.path.join(SHIPPED, name, "metrics.json"), encoding="utf-8") as f:
+        return json.load(f)["quality"]
+
+
+def ask(daemon, path, name, inputs, **more):
+    """The results of all inputs, in order."""
+    results = []
+    for at in range(0, len(inputs), AT_ONCE):
+        results += daemon.ok(path, {"model": name, "inputs": inputs[at:at + AT_ONCE], **more})["results"]
+    assert len(results) == len(inputs)
+    return results
+
+
+def check(answers, wanted, margins):
+    """-> how many answers may differ, and none does where it may not"""
+    assert len(answers) == len(wanted) == len(margins) > 0
+    for got, want, margin in zip(answers, wanted, margins):
+        assert got == want or margin < NEAR_TIE, (got, want, margin)
+    return sum(margin < NEAR_TIE for margin in margins)
+
+
+def share(of):
+    return sum(of) / len(of)
+
+
+def test_every_folder_is_served(shipped):
+    folders = {name for name in os.listdir(SHIPPED) if os.path.exists(os.path.join(SHIPPED, name, "config.json"))}
+    assert {model["name"] for model in shipped.get("/models").json["models"]} == folders
+
+
+def test_langid_knows_a_language(shipped):
+    answer = shipped.ok("/predict", {"model": "langid", "input": "Freundschaft", "top_k": 3})
+    best = answer["outputs"][0]["top"][0]
+    assert best["label"] == "de" and best["probability"] > 0.99
+
+
+def test_langid_is_as_good_as_it_says(shipped):
+    some, says = examples("langid"), quality("langid")
+    results = ask(shipped, "/predict", "langid", [e["text"] for e in some], top_k=1)
+    answers = [result["outputs"][0]["top"][0]["label"] for result in results]
+    ties = check(answers, [e["pred"] for e in some], [e["margin"] for e in some])
+    right = share([got == e["label"] for got, e in zip(answers, some)])
+    assert len(some) == says["testfile_n"]
+    assert abs(right - says["testfile_accuracy"]) <= ties / len(some) + 1e-9
