@@ -1,77 +1,15 @@
 /* Entries of a tensor bundle's index out of their protobuf messages.  See bundle.h.
  *
- * Fields are read by hand: two small messages, whose unknown fields are passed over as protobuf
- * wants it. */
+ * Two small messages, whose unknown fields are passed over as protobuf wants it. */
 #include "import/bundle.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "import/protobuf.h"
 #include "import/table.h"
 
-enum { SHARDS_MAX = 1000, VARINT = 0, FIXED64 = 1, BYTES = 2, FIXED32 = 5 };
-
-/* ---- Protobuf ---- */
-
-struct message {
-    const unsigned char *bytes;
-    size_t len, at;
-};
-
-struct field {
-    uint64_t number;
-    uint64_t value; /* of a varint or a fixed field */
-    struct message inner;
-};
-
-static bool read_fixed(struct message *m, size_t n, uint64_t *out)
-{
-    *out = 0;
-    if (m->len - m->at < n)
-        return false;
-    for (size_t i = n; i-- > 0;)
-        *out = *out << 8 | m->bytes[m->at + i];
-    m->at += n;
-    return true;
-}
-
-/* The next field; false: none, or what is there is no field (m->at < m->len then). */
-static bool next_field(struct message *m, struct field *out)
-{
-    size_t start = m->at;
-    uint64_t key, len;
-    bool good;
-
-    *out = (struct field){0};
-    if (m->at >= m->len || !table_varint(m->bytes, m->len, &m->at, &key))
-        return false;
-    out->number = key >> 3;
-    switch (key & 7) {
-    case VARINT:
-        good = table_varint(m->bytes, m->len, &m->at, &out->value);
-        break;
-    case FIXED64:
-        good = read_fixed(m, 8, &out->value);
-        break;
-    case FIXED32:
-        good = read_fixed(m, 4, &out->value);
-        break;
-    case BYTES:
-        good = table_varint(m->bytes, m->len, &m->at, &len) && len <= m->len - m->at;
-        if (good) {
-            out->inner = (struct message){m->bytes + m->at, (size_t)len, 0};
-            m->at += (size_t)len;
-        }
-        break;
-    default:
-        good = false;
-    }
-    if (!good)
-        m->at = start;
-    return good;
-}
-
-/* ---- Messages ---- */
+enum { SHARDS_MAX = 1000 };
 
 static int bad(const char *name, const char *what, struct rnn_err *err)
 {
@@ -94,76 +32,93 @@ static const struct archive_type *type_of(uint64_t number)
     return NULL;
 }
 
-/* TensorShapeProto: dim = 2 {size = 1}. */
-static int read_shape(struct bundle_entry *entry, struct message shape, struct rnn_err *err)
+static int read_size(const char *name, struct proto dim, size_t *out, struct rnn_err *err)
 {
-    struct field dim, field;
+    struct proto_field field;
+    int rc;
 
-    while (next_field(&shape, &dim)) {
-        if (dim.number != 2)
+    *out = 0;
+    while ((rc = proto_next(&dim, &field, err)) > 0)
+        if (field.number == 1)
+            *out = (size_t)field.value;
+    return rc < 0 ? bad(name, "its shape is damaged", err) : 0;
+}
+
+/* TensorShapeProto: dim = 2 {size = 1}. */
+static int read_shape(struct bundle_entry *entry, struct proto shape, struct rnn_err *err)
+{
+    struct proto_field dim;
+    int rc;
+
+    while ((rc = proto_next(&shape, &dim, err)) > 0) {
+        if (dim.number != 2 || dim.wire != PROTO_BYTES)
             continue;
         if (entry->rank == ARCHIVE_RANK_MAX)
             return bad(entry->name, "more than 8 dimensions", err);
-        entry->shape[entry->rank] = 0;
-        while (next_field(&dim.inner, &field))
-            if (field.number == 1)
-                entry->shape[entry->rank] = (size_t)field.value;
-        if (dim.inner.at < dim.inner.len)
-            return bad(entry->name, "its shape is damaged", err);
-        entry->rank++;
+        rc = read_size(entry->name, dim.bytes, &entry->shape[entry->rank++], err);
+        if (rc < 0)
+            return rc;
     }
-    return shape.at < shape.len ? bad(entry->name, "its shape is damaged", err) : 0;
+    return rc < 0 ? bad(entry->name, "its shape is damaged", err) : 0;
 }
 
-static int read_entry(struct bundle_entry *entry, struct message m, struct rnn_err *err)
+static int take_field(struct bundle_entry *entry, const struct proto_field *field,
+                      struct rnn_err *err)
 {
-    struct field field;
-    int rc = 0;
-
-    while (rc == 0 && next_field(&m, &field)) {
-        switch (field.number) {
-        case 1:
-            entry->type = type_of(field.value);
-            break;
-        case 2:
-            rc = read_shape(entry, field.inner, err);
-            break;
-        case 3:
-            entry->shard = field.value < UINT32_MAX ? (uint32_t)field.value : UINT32_MAX;
-            break;
-        case 4:
-            entry->offset = field.value;
-            break;
-        case 5:
-            entry->size = field.value;
-            break;
-        case 6:
-            entry->checksum = (uint32_t)field.value;
-            break;
-        case 7:
-            entry->sliced = true;
-            break;
-        default:
-            break;
-        }
+    switch (field->number) {
+    case 1:
+        entry->type = type_of(field->value);
+        return 0;
+    case 2:
+        return field->wire == PROTO_BYTES ? read_shape(entry, field->bytes, err) : 0;
+    case 3:
+        entry->shard = field->value < UINT32_MAX ? (uint32_t)field->value : UINT32_MAX;
+        return 0;
+    case 4:
+        entry->offset = field->value;
+        return 0;
+    case 5:
+        entry->size = field->value;
+        return 0;
+    case 6:
+        entry->checksum = (uint32_t)field->value;
+        return 0;
+    case 7:
+        entry->sliced = true;
+        return 0;
+    default:
+        return 0;
     }
-    return rc == 0 && m.at < m.len ? bad(entry->name, "its entry is damaged", err) : rc;
+}
+
+static int read_entry(struct bundle_entry *entry, struct proto message, struct rnn_err *err)
+{
+    struct proto_field field;
+    int rc;
+
+    while ((rc = proto_next(&message, &field, err)) > 0) {
+        rc = take_field(entry, &field, err);
+        if (rc < 0)
+            return rc;
+    }
+    return rc < 0 ? bad(entry->name, "its entry is damaged", err) : 0;
 }
 
 /* BundleHeaderProto: num_shards = 1, endianness = 2. */
-static int read_header(struct bundle *bundle, struct message m, struct rnn_err *err)
+static int read_header(struct bundle *bundle, struct proto message, struct rnn_err *err)
 {
-    struct field field;
+    struct proto_field field;
     uint64_t shards = 0;
+    int rc;
 
-    while (next_field(&m, &field)) {
+    while ((rc = proto_next(&message, &field, err)) > 0) {
         if (field.number == 1)
             shards = field.value;
         if (field.number == 2 && field.value != 0)
             return rnn_fail(err, RNN_EUNSUPPORTED,
                             "it was written big-endian; save it again on a little-endian machine");
     }
-    if (m.at < m.len || shards == 0 || shards > SHARDS_MAX)
+    if (rc < 0 || shards == 0 || shards > SHARDS_MAX)
         return rnn_fail(err, RNN_EFORMAT, "index: its header is damaged");
     bundle->n_shards = (uint32_t)shards;
     return 0;
@@ -174,7 +129,7 @@ static int read_header(struct bundle *bundle, struct message m, struct rnn_err *
 static int add(void *arg, const struct table_entry *found, struct rnn_err *err)
 {
     struct bundle *bundle = arg;
-    struct message message = {found->value, found->value_len, 0};
+    struct proto message = {found->value, found->value + found->value_len};
     struct bundle_entry *entry;
 
     if (found->key_len == 0)

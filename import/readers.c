@@ -10,16 +10,13 @@
 
 #define FILE_MAX_BYTES ((size_t)1 << 33)
 
-const struct reader *const readers[] = {&reader_safetensors,
-                                        &reader_torch_zip,
-                                        &reader_torch_legacy,
-                                        &reader_numpy,
-                                        &reader_manifest,
-                                        &reader_bundle,
+const struct reader *const readers[] = {&reader_safetensors,  &reader_torch_zip,
+                                        &reader_torch_legacy, &reader_numpy,
+                                        &reader_manifest,     &reader_bundle,
 #ifdef IMPORT_HDF5
                                         &reader_keras,
 #endif
-                                        NULL};
+                                        &reader_onnx,         NULL};
 
 /* ---- Input ---- */
 
@@ -204,7 +201,7 @@ static int refuse(const struct input *input, struct rnn_err *err)
     }
     return rnn_fail(
         err, RNN_EUNSUPPORTED,
-        "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, .keras), "
+        "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, .keras), ONNX, "
         "safetensors, NumPy (.npz), TensorFlow checkpoints (.index) and TensorFlow 1 variables "
         "with a manifest.json are read");
 }
