@@ -408,6 +408,14 @@ static int resolve_floats(const struct input_list *list, struct input *input, co
     return 0;
 }
 
+static int want_frames(const char *path, const struct rnn_model_info *info, const char *found,
+                       struct rnn_err *err)
+{
+    return rnn_fail_at(err, REPLY_EINPUT, path, -1,
+                       "%s: this model takes frames of %zu numbers, not %s", path, info->input_size,
+                       found);
+}
+
 int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
                   struct rnn_err *err)
 {
@@ -418,12 +426,12 @@ int input_resolve(struct input_list *list, size_t i, const struct rnn_model *mod
     input_path(list, i, path, sizeof path);
     if (input->kind == INPUT_EMPTY)
         return 0;
+    if (input->kind == INPUT_TEXT && info->tokenizer && info->input_kind == RNN_INPUT_DENSE)
+        return want_frames(path, info, "text", err);
     if (input->kind == INPUT_TEXT)
         return resolve_text(input, path, model, false, err);
     if (input->kind == INPUT_TOKENS && info->input_kind == RNN_INPUT_DENSE)
-        return rnn_fail_at(err, REPLY_EINPUT, path, -1,
-                           "%s: this model takes frames of %zu numbers, not token ids", path,
-                           info->input_size);
+        return want_frames(path, info, "token ids", err);
     if ((input->kind == INPUT_FRAMES || input->kind == INPUT_FLOATS) &&
         info->input_kind != RNN_INPUT_DENSE)
         return rnn_fail_at(err, REPLY_EINPUT, path, -1,
