@@ -96,6 +96,7 @@ def test_openings_that_name_nothing(daemon, path, status, code):
 
 
 def test_no_sessions_are_left_by_refusals(daemon):
+    wait_until(lambda: daemon.metric("rnnd_websockets") == 0, "those of other tests have ended")
     before = daemon.metric("rnnd_sessions")
     for opening in ({"nonce": "x"}, {"version": "1"}, {"protocols": "chat"}):
         with pytest.raises(Refused):

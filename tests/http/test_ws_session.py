@@ -435,6 +435,7 @@ def test_deleting_the_session(place):
 
 @pytest.mark.parametrize("leave", ["close", "reset", "finish"])
 def test_the_sockets_own_session_ends_with_it(daemon, leave):
+    wait_until(lambda: daemon.metric("rnnd_websockets") == 0, "those of other tests have ended")
     before = daemon.metric("rnnd_sessions")
     ws = WebSocket(daemon, KJV)
     session = ws.ask(predict={"input": "a"})[1]["session"]["id"]
