@@ -163,13 +163,18 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
 /* ---- The answer ---- */
 
-static void put_text(struct beam_job *b, struct buf *out, const struct rnn_beam_text *text)
+/* What continues a prompt goes through the decoder behind it: a word stands behind a space. */
+static void put_text(struct beam_job *b, struct buf *out, const struct rnn_beam_text *text,
+                     size_t input)
 {
+    const struct input *prompt = &b->what.common.inputs.items[input];
     struct rnn_decoder decoder = {0};
     struct buf bytes = {0};
+    const char *piece = "";
 
+    for (size_t i = 0; b->info->tokenizer && !api_decodes(b->info) && i < prompt->n; i++)
+        (void)rnn_decode(b->job.model, &decoder, prompt->tokens[i], &piece);
     for (size_t i = 0; b->info->tokenizer && i < text->n; i++) {
-        const char *piece = "";
         size_t len = rnn_decode(b->job.model, &decoder, text->tokens[i], &piece);
 
         buf_put(&bytes, piece, len);
@@ -179,14 +184,14 @@ static void put_text(struct beam_job *b, struct buf *out, const struct rnn_beam_
     buf_free(&bytes);
 }
 
-static void put_choice(struct beam_job *b, struct buf *out, size_t index)
+static void put_choice(struct beam_job *b, struct buf *out, size_t index, size_t input)
 {
     const struct rnn_beam_text *text = &b->texts[index];
 
     buf_puts(out, index ? ",{\"index\":" : "{\"index\":");
     buf_u64(out, index);
     buf_puts(out, ",\"text\":");
-    put_text(b, out, text);
+    put_text(b, out, text, input);
     buf_puts(out, ",\"tokens\":[");
     for (size_t i = 0; i < text->n; i++) {
         if (i > 0)
@@ -211,7 +216,7 @@ static void put_choices(struct beam_job *b, struct buf *out, size_t input)
         job_fail(&b->job, REPLY_NO_MEMORY, NULL, "%s", err.text);
     buf_puts(out, "\"choices\":[");
     for (size_t i = 0; i < n; i++)
-        put_choice(b, out, i);
+        put_choice(b, out, i, input);
     buf_putc(out, ']');
 }
 

@@ -122,7 +122,7 @@ def test_config_variable_names_the_file(rnnd, tmp_path, models_dir):
 def test_no_such_model(rnnd, command, models_dir):
     run = rnnd(command, "nobody", *WITH_MODEL[command])
     assert (run.returncode, run.out) == (1, "")
-    assert run.err.startswith(f"rnnd: no model 'nobody' in {models_dir}; there are: flags, ")
+    assert run.err.startswith(f"rnnd: no model 'nobody' in {models_dir}; there are: both-ends, ")
     assert "hello, ids, kjv" in run.err
     run = rnnd(command, "/nowhere/model", *WITH_MODEL[command])
     assert (run.returncode, run.out) == (1, "")
