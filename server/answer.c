@@ -28,14 +28,19 @@ void answer_time(struct buf *out, int64_t unix_ms)
                tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, (int)ms);
 }
 
-void answer_open(struct buf *out, const struct job *job)
+void answer_open(struct job *job)
 {
+    struct buf *out = &job->out;
     const char *model = job->model_name[0] ? job->model_name : rnn_model_info(job->model)->name;
 
     buf_puts(out, "{\"id\":");
     answer_text(out, job->request_id);
     buf_puts(out, ",\"model\":");
     answer_text(out, model);
+    if (job->return_state) {
+        buf_puts(out, ",\"state\":");
+        job_seal(job);
+    }
     if (!job->session_id[0])
         return;
     buf_puts(out, ",\"session\":{\"id\":");
@@ -76,7 +81,7 @@ static void put_result(struct buf *out, const struct job_sequence *sequence,
 void answer_results(struct job *job, bool batch, size_t each, uint64_t input_steps,
                     void (*put)(struct buf *out, const struct job_sequence *sequence))
 {
-    answer_open(&job->out, job);
+    answer_open(job);
     buf_puts(&job->out, batch ? ",\"results\":[" : ",");
     for (size_t i = 0; i < job->n_sequences; i += each) {
         if (batch)

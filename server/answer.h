@@ -18,7 +18,7 @@ void answer_text(struct buf *out, const char *text);
 void answer_time(struct buf *out, int64_t unix_ms);
 
 /* {"id":…,"model":…[,"session":{…}] — the object stays open, without a comma. */
-void answer_open(struct buf *out, const struct job *job);
+void answer_open(struct job *job);
 
 /* ,"usage":{…},"timings":{…}} — output_steps is left out below 0. */
 void answer_close(struct buf *out, const struct job *job, uint64_t input_steps,

@@ -3,7 +3,7 @@
  * A reader turns a body into a struct and checks all that can be checked without the model; it
  * touches nothing else, so that the fuzzer can hold it.  A handler reads, makes a job or answers at
  * once; from then on nobody sees JSON.  Handlers run on the shard of their request; `arg` is the
- * variable part of the path ("" where there is none), good for the call. */
+ * variable part of the path ("" where there is none; with a '/' between two), good for the call. */
 #ifndef SERVER_API_H
 #define SERVER_API_H
 
@@ -33,14 +33,20 @@ struct api_common {
     bool has_expect_position;
     uint64_t expect_position;
     int64_t deadline_ms;
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* a sealed one; NULL: none */
+    bool return_state;
     struct input_list inputs;
 };
 
 #define API_COMMON_FIELDS                                                                          \
-    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms"
+    "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms",  \
+        "state", "initial_state", "return_state"
 
+/* On failure nothing is left to free. */
 int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
                     struct rnn_err *err);
+void api_common_free(struct api_common *common);
 
 /* ---- What tasks share ---- */
 
@@ -129,9 +135,26 @@ void task_score(struct sink *sink, struct score_request *what);
 struct session_request {
     char model[128];
     char id[SESSION_ID_MAX + 1];
-    int64_t ttl_s; /* 0: the configured one */
+    int64_t ttl_s;                          /* 0: the configured one */
+    char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
+    char *state;                            /* an exported one, [state_len]; NULL: none */
+    size_t state_len;
 };
 api_reader session_request_read;
+void session_request_free(struct session_request *request);
+
+struct snapshot_request {
+    char name[SESSION_ID_MAX + 1];
+    bool replace;
+};
+api_reader snapshot_request_read;
+
+struct rewind_request {
+    char to[SESSION_ID_MAX + 1]; /* "": */
+    int64_t steps;
+};
+api_reader rewind_request_read;
+
 api_reader fork_request_read; /* into a size_t: how many */
 
 /* Which of a model's two vocabularies: that of the texts it takes, or of those it gives. */
@@ -163,6 +186,11 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
+/* rnn_state_read() with the field named in front; and the answer to its faults. */
+int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
+                   struct rnn_state *state, struct rnn_err *err);
+void api_state_refuse(struct request *request, const struct rnn_err *err);
+
 /* ---- Handlers ---- */
 
 void api_predict(struct request *request, const char *arg);
@@ -174,6 +202,12 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_snapshot(struct request *request, const char *arg);
+void api_session_snapshot_list(struct request *request, const char *arg);
+void api_session_snapshot_delete(struct request *request, const char *arg);
+void api_session_rewind(struct request *request, const char *arg);
+void api_session_state_get(struct request *request, const char *arg);
+void api_session_state_put(struct request *request, const char *arg);
 void api_model_list(struct request *request, const char *arg);
 void api_model_get(struct request *request, const char *arg);
 void api_tokenize(struct request *request, const char *arg);

@@ -33,13 +33,35 @@ static int read_place(struct api_common *out, const struct cJSON *body, struct r
     return rc;
 }
 
-int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
-                    struct rnn_err *err)
+/* Where a sequence without a session begins, and whether its end is wanted back. */
+static int read_states(struct api_common *out, const struct cJSON *body, struct rnn_err *err)
 {
-    int rc;
+    int rc = body_name(body, "initial_state", out->initial_state, sizeof out->initial_state, err);
 
-    *out = (struct api_common){.commit = true};
-    rc = read_place(out, body, err);
+    if (rc == 0)
+        rc = json_read_bool(body, "", "return_state", &out->return_state, err);
+    if (rc == 0)
+        rc = body_text(body, "state", &out->state, err);
+    if (rc < 0)
+        return rc;
+    if (out->initial_state[0] && (out->state || out->session[0]))
+        return rnn_fail_at(err, RNN_EFORMAT, "initial_state", -1,
+                           "initial_state: excludes state and session");
+    if (out->state && out->session[0])
+        return rnn_fail_at(err, RNN_EFORMAT, "state", -1, "state: excludes session");
+    return 0;
+}
+
+static bool begins_somewhere(const struct api_common *common)
+{
+    return common->session[0] || common->state || common->initial_state[0];
+}
+
+static int read_common(struct api_common *out, const struct cJSON *body,
+                       const struct config *config, struct rnn_err *err)
+{
+    int rc = read_place(out, body, err);
+
     if (rc < 0)
         return rc;
     if (json_get(body, "session") && !session_id_valid(out->session))
@@ -48,19 +70,38 @@ int api_common_read(struct api_common *out, const struct cJSON *body, const stru
     if (out->has_expect_position && !out->session[0])
         return rnn_fail_at(err, RNN_EFORMAT, "expect_position", -1,
                            "expect_position: only with a session");
-    rc = input_read(&out->inputs, "input", body, config, err);
+    rc = read_states(out, body, err);
+    if (rc == 0)
+        rc = input_read(&out->inputs, "input", body, config, err);
     if (rc < 0)
         return rc;
-    if (out->inputs.batch && out->session[0]) {
-        input_list_free(&out->inputs);
-        return rnn_fail_at(err, RNN_EFORMAT, "inputs", -1, "inputs: excludes session");
-    }
-    if (!out->session[0] && out->inputs.items[0].kind == INPUT_EMPTY) {
-        input_list_free(&out->inputs);
+    if (out->inputs.batch && (out->session[0] || out->state))
+        return rnn_fail_at(err, RNN_EFORMAT, "inputs", -1, "inputs: excludes session and state");
+    if (!begins_somewhere(out) && out->inputs.items[0].kind == INPUT_EMPTY)
         return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
-                           "input: is missing or empty, which only a session allows");
-    }
+                           "input: is missing or empty, which only a session or a state allows");
     return 0;
+}
+
+int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
+                    struct rnn_err *err)
+{
+    int rc;
+
+    *out = (struct api_common){.commit = true};
+    rc = read_common(out, body, config, err);
+    if (rc < 0)
+        api_common_free(out);
+    return rc;
+}
+
+void api_common_free(struct api_common *common)
+{
+    input_list_free(&common->inputs);
+    if (common->state)
+        explicit_bzero(common->state, strlen(common->state));
+    free(common->state);
+    common->state = NULL;
 }
 
 /* Fills in the job's fields; finds the model where no session names it. */
@@ -77,6 +118,13 @@ static int apply(const struct api_common *common, struct job *job, enum reply_er
     job->has_expect_position = common->has_expect_position;
     job->expect_position = common->expect_position;
     job->deadline_ms = common->deadline_ms;
+    memcpy(job->initial_state, common->initial_state, sizeof job->initial_state);
+    job->return_state = common->return_state;
+    if (common->state) {
+        job->sealed = strdup(common->state);
+        if (!job->sealed)
+            return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    }
     if (common->session[0])
         return 0;
     rc = models_get(job->home->server->models, common->model, &entry, err);

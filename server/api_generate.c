@@ -290,7 +290,7 @@ void generate_request_free(struct generate_request *request)
         free(request->bias[i].key);
     free(request->bias);
     body_strings_free(request->stop, request->n_stop);
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
     *request = (struct generate_request){0};
 }
 

@@ -36,6 +36,17 @@ static const char *topology_name(enum rnn_topology topology)
     return names[topology];
 }
 
+static void put_texts_field(struct buf *out, const char *name, const char *const *texts)
+{
+    buf_printf(out, ",\"%s\":[", name);
+    for (size_t i = 0; texts && texts[i]; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        answer_text(out, texts[i]);
+    }
+    buf_putc(out, ']');
+}
+
 /* What the model is good for, in a client's terms. */
 static const char *task_name(const struct rnn_model_info *info)
 {
@@ -116,6 +127,7 @@ static void put_model(struct buf *out, const struct model_entry *entry)
     buf_putc(out, '}');
     put_field(out, "parameters", info->parameters);
     put_field(out, "state_bytes", info->state_bytes);
+    put_texts_field(out, "initial_states", info->initial_states);
     put_field(out, "weight_bytes", info->weight_bytes);
     put_field(out, "table_bytes", info->table_bytes);
     put_text_field(out, "dtype", info->dtype);

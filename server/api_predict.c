@@ -41,7 +41,7 @@ int predict_read(void *out, const char *text, size_t len, const struct config *c
 
 void predict_request_free(struct predict_request *request)
 {
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
     input_list_free(&request->candidates);
 }
 

@@ -29,7 +29,7 @@ int score_read(void *out, const char *text, size_t len, const struct config *con
 
 void score_request_free(struct score_request *request)
 {
-    input_list_free(&request->common.inputs);
+    api_common_free(&request->common);
     input_list_free(&request->targets);
 }
 

@@ -1,7 +1,6 @@
 /* The input of a compute request.  See input.h. */
 #include "server/input.h"
 
-#include <gnutls/gnutls.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "server/base64.h"
 #include "server/reply.h"
 
 /* A path is "inputs[i]" with an item's "[j][k]" behind it: three numbers of at most 20 digits. */
@@ -146,34 +146,29 @@ static int read_frames(struct reading *r, const struct cJSON *json, size_t n)
 static int read_floats(struct reading *r, const struct cJSON *json)
 {
     const struct cJSON *text = json_get(json, "f32");
-    gnutls_datum_t in, out = {0};
-    size_t n;
+    char *bytes = NULL;
+    size_t len = 0;
+    int rc;
 
     if (!cJSON_IsString(text) || text->next || text->prev != text)
         return rnn_fail_at(r->err, RNN_ETYPE, r->path, -1,
                            "%s: want an object with one member, f32: base64 of float32 numbers",
                            r->path);
-    in = (gnutls_datum_t){(unsigned char *)text->valuestring, (unsigned)strlen(text->valuestring)};
-    if (in.size == 0)
+    if (!*text->valuestring)
         return 0;
-    if (gnutls_base64_decode2(&in, &out) < 0 || out.size % sizeof(float) != 0) {
-        gnutls_free(out.data);
+    rc = base64_decode(text->valuestring, r->path, &bytes, &len, r->err);
+    if (rc == RNN_ENOMEM)
+        return rc;
+    r->input->frames = (float *)(void *)bytes; /* malloc() aligns for them */
+    if (rc < 0 || len % sizeof(float) != 0)
         return rnn_fail_at(r->err, RNN_EFORMAT, r->path, -1,
                            "%s: f32: want base64 of little-endian float32 numbers", r->path);
-    }
-    n = out.size / sizeof(float);
-    r->input->frames = malloc(out.size + sizeof(float));
-    if (r->input->frames)
-        memcpy(r->input->frames, out.data, out.size);
-    gnutls_free(out.data);
-    if (!r->input->frames)
-        return out_of_memory(r->err);
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < len / sizeof(float); i++)
         if (!isfinite(r->input->frames[i]))
             return rnn_fail_at(r->err, RNN_ERANGE, r->path, -1, "%s: f32: number %zu is not finite",
                                r->path, i);
     r->input->kind = INPUT_FLOATS;
-    r->input->n = n;
+    r->input->n = len / sizeof(float);
     return 0;
 }
 
@@ -375,6 +370,14 @@ static int resolve_floats(const struct input_list *list, struct input *input, co
     return 0;
 }
 
+static int want_frames(const char *path, const struct rnn_model_info *info, const char *found,
+                       struct rnn_err *err)
+{
+    return rnn_fail_at(err, REPLY_EINPUT, path, -1,
+                       "%s: this model takes frames of %zu numbers, not %s", path, info->input_size,
+                       found);
+}
+
 int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
                   struct rnn_err *err)
 {
@@ -385,12 +388,12 @@ int input_resolve(struct input_list *list, size_t i, const struct rnn_model *mod
     input_path(list, i, path, sizeof path);
     if (input->kind == INPUT_EMPTY)
         return 0;
+    if (input->kind == INPUT_TEXT && info->tokenizer && info->input_kind == RNN_INPUT_DENSE)
+        return want_frames(path, info, "text", err);
     if (input->kind == INPUT_TEXT)
         return resolve_text(input, path, model, false, err);
     if (input->kind == INPUT_TOKENS && info->input_kind == RNN_INPUT_DENSE)
-        return rnn_fail_at(err, REPLY_EINPUT, path, -1,
-                           "%s: this model takes frames of %zu numbers, not token ids", path,
-                           info->input_size);
+        return want_frames(path, info, "token ids", err);
     if ((input->kind == INPUT_FRAMES || input->kind == INPUT_FLOATS) &&
         info->input_kind != RNN_INPUT_DENSE)
         return rnn_fail_at(err, REPLY_EINPUT, path, -1,

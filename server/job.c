@@ -147,6 +147,8 @@ void job_settle(struct job *job, enum job_end end)
         if (job->end != JOB_FAILED && job->end != JOB_GONE)
             write_answer(job);
     }
+    if (commits(job))
+        session_lay_trail(&job->hold, &job->trail);
     session_release(job->work->sessions, &job->hold, commits(job) ? job_state(job, 0) : NULL, NULL);
     job_states_free(job);
     jobs->n_work--;
@@ -303,10 +305,15 @@ static void proceed(struct job *job)
     job->stage = NEW;
     if (job_has_session(job))
         look_at_session(job);
+    if (job->end == JOB_RUNNING)
+        job_given_state(job);
     if (job->end == JOB_RUNNING && job->ops->prepare(job, &err) < 0) {
         metrics_count(job->work->metrics, M_REJECTED_INPUT, 1);
         job_fail(job, reply_error_of(&err), err.param, "%s", err.text);
     }
+    if (job->end == JOB_RUNNING && job->return_state && job->n_sequences > 1 && !job->asides)
+        job_fail(job, REPLY_NOT_POSSIBLE, "return_state",
+                 "return_state: there is not one state at the end, but %zu", job->n_sequences);
     if (job->end == JOB_FAILED)
         job_settle(job, JOB_FAILED);
     else
@@ -527,6 +534,9 @@ void job_drop(struct job *job)
     buf_free(&job->out);
     rnn_model_unref(job->model);
     free(job->key_name);
+    if (job->sealed != NULL)
+        explicit_bzero(job->sealed, strlen(job->sealed));
+    free(job->sealed);
     job->ops->free(job);
 }
 

@@ -40,6 +40,7 @@
 #include "server/session.h"
 #include "server/shard.h"
 #include "server/sink.h"
+#include "server/trail.h"
 
 struct job;
 
@@ -107,7 +108,10 @@ struct job {
     bool reject_busy;                    /* if_busy: "reject" */
     bool has_expect_position;
     uint64_t expect_position;
-    int64_t deadline_ms; /* from the request's arrival; 0: the configured one */
+    int64_t deadline_ms;                    /* from the request's arrival; 0: the configured one */
+    char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
+    char *sealed;                           /* without a session: where to begin; owned, or NULL */
+    bool return_state;                      /* the answer is to hold the last state, sealed */
     bool stream;
     bool has_seed;
     uint64_t seed; /* out: the one that is used (drawn, or the session's, where none was given) */
@@ -116,6 +120,7 @@ struct job {
     struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
     struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
     size_t n_sequences;
+    bool asides;               /* set by prepare: all but the first look ahead, and end nowhere */
     bool partial;              /* set by the task: what has been computed so far is worth keeping */
     enum job_end end;          /* JOB_RUNNING until something ends it */
     struct session_view view;  /* in finish: the session as this answer leaves it */
@@ -147,6 +152,8 @@ struct job {
     size_t n_open; /* sequences not yet closed */
     char *states;  /* [n_sequences][state_stride] */
     size_t state_bytes, state_stride;
+    struct rnn_state *given; /* what `initial_state` or `sealed` are; NULL: neither was sent */
+    struct trail trail;      /* of the first sequence, where it will be the session's */
     struct due deadline;
     struct session_hold hold;
     struct job *next, **at; /* the queue */
@@ -193,6 +200,10 @@ void job_continue(struct job_sequence *sequence);
 
 /* Ends such a one for good; nothing where it has ended. */
 void job_close(struct job_sequence *sequence);
+
+/* The first sequence's state, sealed for the client, appended to job->out as a JSON string; in
+ * finish, where job->return_state says so. */
+void job_seal(struct job *job);
 
 /* Ends the job with an error.  From prepare, first, stepped or finish; the last word counts not,
  * the first does. */

@@ -57,6 +57,10 @@ void job_settle(struct job *job, enum job_end end);
  * generator: which sequences are texts of one input, to be drawn apart, the task knows. */
 bool job_states_new(struct job *job);
 
+/* Opens what the client sent to begin with, once the model is known; the job has failed where it is
+ * not to be had. */
+void job_given_state(struct job *job);
+
 /* Wipes and frees them; may be called twice. */
 void job_states_free(struct job *job);
 

@@ -11,6 +11,7 @@
 #include <sys/random.h>
 
 #include "base/checked.h"
+#include "server/seal.h"
 
 #define SEED_BITS   53  /* a seed survives a JSON reader that knows only doubles */
 #define STATE_ALIGN 64u /* a cache line: neighbours are written in the same step */
@@ -25,9 +26,54 @@ static bool draw_seed(uint64_t *seed)
     return true;
 }
 
+static int open_given(struct job *job, struct rnn_state *state, struct rnn_err *err)
+{
+    uint64_t seed;
+
+    if (job->sealed)
+        return seal_read(job->sealed, job->work->server->seal_key, job->key_name, job->model, state,
+                         err);
+    if (!draw_seed(&seed))
+        return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
+    return rnn_state_init_named(job->model, job->initial_state, state, seed, err);
+}
+
+void job_given_state(struct job *job)
+{
+    const struct rnn_model_info *info = rnn_model_info(job->model);
+    struct rnn_err err = {0};
+
+    if (!job->sealed && !job->initial_state[0] && !job->return_state)
+        return;
+    if (info->unsteppable) {
+        job_fail(job, REPLY_NOT_POSSIBLE, "model", "model: there is no state to go on from: %s",
+                 info->unsteppable);
+        return;
+    }
+    if (!job->sealed && !job->initial_state[0])
+        return;
+    job->given = calloc(1, info->state_bytes);
+    if (!job->given)
+        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for a state");
+    else if (open_given(job, job->given, &err) < 0)
+        job_fail(job, reply_error_of_state(&err), err.param, "%s", err.text);
+}
+
+void job_seal(struct job *job)
+{
+    struct rnn_err err = {0};
+
+    buf_putc(&job->out, '"');
+    if (seal_write(&job->out, job->work->server->seal_key, job->key_name, job->model,
+                   job_state(job, 0), &err) < 0)
+        job_fail(job, reply_error_of(&err), NULL, "%s", err.text);
+    buf_putc(&job->out, '"');
+}
+
 bool job_states_new(struct job *job)
 {
-    const struct rnn_state *from = job_has_session(job) ? session_state(&job->hold) : NULL;
+    const struct rnn_state *from = job_has_session(job) ? session_state(&job->hold) : job->given;
+    size_t length = (size_t)shard_config(job->work)->session_trail;
     size_t size;
 
     if (!job->has_seed && from != NULL)
@@ -52,6 +98,10 @@ bool job_states_new(struct job *job)
             state->rng = (struct rnn_rng){.seed = job->seed};
         job->sequences[i].step.state = state;
     }
+    if (job_has_session(job) && job->commit && length > 0) {
+        trail_init(&job->trail, length + 1, job->state_bytes); /* and where it comes to stand */
+        trail_push(&job->trail, from);
+    }
     return true;
 }
 
@@ -59,6 +109,11 @@ void job_states_free(struct job *job)
 {
     if (job->states != NULL)
         explicit_bzero(job->states, job->n_sequences * job->state_stride);
+    trail_free(&job->trail);
+    if (job->given != NULL)
+        explicit_bzero(job->given, rnn_model_info(job->model)->state_bytes);
+    free(job->given);
+    job->given = NULL;
     free(job->states);
     job->states = NULL;
 }
@@ -91,7 +146,11 @@ static enum sequence_next on_step(struct sequence *step, float *logits, const fl
 {
     struct job_sequence *sequence = step->owner;
     struct job *job = sequence->job;
-    enum sequence_next next = job->ops->stepped(job, sequence, logits, hidden);
+    enum sequence_next next;
+
+    if (sequence->index == 0)
+        trail_push(&job->trail, step->state);
+    next = job->ops->stepped(job, sequence, logits, hidden);
 
     if (job->end == JOB_FAILED || !answer_fits(job, sequence)) {
         sequence->closed = true; /* the scheduler lets go of this one by itself */

@@ -117,3 +117,17 @@ enum reply_error reply_error_of(const struct rnn_err *err)
         return REPLY_INTERNAL;
     }
 }
+
+enum reply_error reply_error_of_state(const struct rnn_err *err)
+{
+    switch (err->code) {
+    case RNN_EFORMAT:
+        return REPLY_STATE_DAMAGED;
+    case RNN_ESHAPE:
+        return REPLY_STATE_FOREIGN;
+    case RNN_ENOENT:
+        return REPLY_NOT_POSSIBLE;
+    default:
+        return reply_error_of(err);
+    }
+}

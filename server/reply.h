@@ -16,10 +16,12 @@ struct request;
     X(REPLY_NO_ROUTE, 404, "no_route")                                                             \
     X(REPLY_NO_MODEL, 404, "no_model")                                                             \
     X(REPLY_NO_SESSION, 404, "no_session")                                                         \
+    X(REPLY_NO_SNAPSHOT, 404, "no_snapshot")                                                       \
     X(REPLY_METHOD, 405, "method")                                                                 \
     X(REPLY_SLOW, 408, "request_timeout")                                                          \
     X(REPLY_CANCELLED, 409, "cancelled") /* by its asker; never over plain HTTP */                 \
     X(REPLY_SESSION_EXISTS, 409, "session_exists")                                                 \
+    X(REPLY_SNAPSHOT_EXISTS, 409, "snapshot_exists")                                               \
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \
     X(REPLY_POSITION, 409, "position")                                                             \
     X(REPLY_SESSION_EXPIRED, 410, "session_expired")                                               \
@@ -28,9 +30,13 @@ struct request;
     X(REPLY_NOT_POSSIBLE, 422, "not_possible") /* well-formed, not for this model */               \
     X(REPLY_UNKNOWN_CHARACTER, 422, "unknown_character")                                           \
     X(REPLY_FRAME_WIDTH, 422, "frame_width")                                                       \
+    X(REPLY_STATE_DAMAGED, 422, "state_damaged") /* no state file, or bytes have changed */        \
+    X(REPLY_STATE_FOREIGN, 422, "state_foreign") /* a state of another model */                    \
+    X(REPLY_NO_POINT, 422, "no_point")           /* nothing to rewind to */                        \
     X(REPLY_NOT_SUPPORTED, 422, "not_supported") /* a known field that is not honoured */          \
     X(REPLY_QUEUE_FULL, 429, "queue_full")       /* with Retry-After */                            \
     X(REPLY_SESSION_LIMIT, 429, "session_limit")                                                   \
+    X(REPLY_SNAPSHOT_LIMIT, 429, "snapshot_limit")                                                 \
     X(REPLY_HEADERS_TOO_LARGE, 431, "headers_too_large")                                           \
     X(REPLY_INTERNAL, 500, "internal")                                                             \
     X(REPLY_DRAINING, 503, "draining")                                                             \
@@ -60,6 +66,9 @@ void reply_error(struct request *request, enum reply_error error, const char *pa
 /* The same for a failed call: maps RNN_E… to an error (RNN_ECHAR to unknown_character, and so on).
  */
 enum reply_error reply_error_of(const struct rnn_err *err);
+/* The same where a state was read or named: what is malformed is damaged, what is of other shape
+ * foreign. */
+enum reply_error reply_error_of_state(const struct rnn_err *err);
 void reply_failure(struct request *request, const struct rnn_err *err);
 
 /* 200 or another success with a JSON body. */

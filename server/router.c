@@ -1,5 +1,5 @@
-/* The routes.  A template is a path whose one variable part, if any, is written {…}; a request's
- * path is compared with each in turn (there are two dozen, and they differ early).  The index page
+/* The routes.  A template is a path whose variable parts, if any, are written {…}; a request's path
+ * is compared with each in turn (there are three dozen, and they differ early).  The index page
  * lists the same table, so that it cannot lie. */
 #include "server/router.h"
 
@@ -27,6 +27,13 @@ static const struct route routes[] = {
     {HTTP_DELETE, "/sessions/{id}", api_session_delete, false, "close a session"},
     {HTTP_POST, "/sessions/{id}/reset", api_session_reset, true, "back to the initial state"},
     {HTTP_POST, "/sessions/{id}/fork", api_session_fork, true, "new sessions from its state"},
+    {HTTP_POST, "/sessions/{id}/snapshots", api_session_snapshot, true, "remember a point"},
+    {HTTP_GET, "/sessions/{id}/snapshots", api_session_snapshot_list, false, "points it can go to"},
+    {HTTP_DELETE, "/sessions/{id}/snapshots/{name}", api_session_snapshot_delete, false,
+     "forget a point"},
+    {HTTP_POST, "/sessions/{id}/rewind", api_session_rewind, true, "back to a point"},
+    {HTTP_GET, "/sessions/{id}/state", api_session_state_get, false, "its state as a file"},
+    {HTTP_PUT, "/sessions/{id}/state", api_session_state_put, true, "to the state of a file"},
     {HTTP_GET, "/models", api_model_list, false, "what is served"},
     {HTTP_GET, "/models/{name}", api_model_get, false, "one model"},
     {HTTP_POST, "/tokenize", api_tokenize, true, "text to token ids"},
@@ -40,8 +47,8 @@ static const struct route routes[] = {
 };
 enum { N_ROUTES = sizeof routes / sizeof routes[0] };
 
-/* Room for the variable part of a path; a longer one names nothing that exists. */
-#define ARG_MAX_BYTES 128
+/* Room for the variable parts of a path; longer ones name nothing that exists. */
+#define ARG_MAX_BYTES 192
 
 static const char *const method_names[] = {[HTTP_GET] = "GET",
                                            [HTTP_HEAD] = "HEAD",
@@ -56,7 +63,7 @@ void api_index(struct request *request, const char *arg)
     (void)arg;
     buf_puts(&body, "rnnd " RNND_VERSION ": recurrent networks over HTTP\n\n");
     for (size_t i = 0; i < N_ROUTES; i++)
-        buf_printf(&body, "  %-6s %-22s %s\n", method_names[routes[i].method], routes[i].path,
+        buf_printf(&body, "  %-6s %-32s %s\n", method_names[routes[i].method], routes[i].path,
                    routes[i].help);
     if (body.failed)
         reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
@@ -65,24 +72,32 @@ void api_index(struct request *request, const char *arg)
     buf_free(&body);
 }
 
-/* Whether the path fits the template; its variable part goes to arg. */
+/* Whether the path fits the template; its variable parts go to arg, with a '/' between them. */
 static bool fits(const char *template, const char *path, char *arg)
 {
-    const char *open = strchr(template, '{');
-    size_t head, len;
+    size_t used = 0;
 
     arg[0] = '\0';
-    if (!open)
-        return strcmp(template, path) == 0;
-    head = (size_t)(open - template);
-    if (strncmp(template, path, head) != 0)
-        return false;
-    len = strcspn(path + head, "/");
-    if (len == 0 || len >= ARG_MAX_BYTES || strcmp(strchr(open, '}') + 1, path + head + len) != 0)
-        return false;
-    memcpy(arg, path + head, len);
-    arg[len] = '\0';
-    return true;
+    for (; *template; template ++) {
+        size_t len;
+
+        if (*template != '{') {
+            if (*path++ != *template)
+                return false;
+            continue;
+        }
+        template = strchr(template, '}');
+        len = strcspn(path, "/");
+        if (len == 0 || used + len + 2 > ARG_MAX_BYTES)
+            return false;
+        if (used > 0)
+            arg[used++] = '/';
+        memcpy(arg + used, path, len);
+        used += len;
+        arg[used] = '\0';
+        path += len;
+    }
+    return *path == '\0';
 }
 
 static bool answers(const struct route *route, enum http_method method)

@@ -23,6 +23,7 @@
 #include "server/log.h"
 #include "server/models.h"
 #include "server/notify.h"
+#include "server/seal.h"
 #include "server/shard.h"
 
 #define LOOK_MS      5  /* between two looks at whether the shards are idle, while draining */
@@ -413,7 +414,9 @@ static int start(struct daemon *d, struct rnn_err *err)
         }
         atomic_store_explicit(&d->server.keys, keys, memory_order_release);
     }
-    rc = open_models(d, err);
+    rc = seal_key_read(config->seal_key, d->server.seal_key, err);
+    if (rc == 0)
+        rc = open_models(d, err);
     if (rc < 0)
         return rc;
     if (uv_loop_init(&d->loop) < 0)

@@ -32,6 +32,7 @@ struct server {
     atomic_uint n_connections;
     atomic_size_t n_sessions;
     uint64_t started_ns;
+    unsigned char seal_key[32]; /* of states that clients keep (seal.h); fixed after start */
 };
 
 /* Runs until SIGTERM or SIGINT: returns the process's exit code.  Main thread. */

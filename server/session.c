@@ -59,8 +59,9 @@ static bool is_tombstone(const struct session *session)
 
 static void state_free(struct session *session)
 {
+    session_points_free(session);
     if (session->state != NULL)
-        explicit_bzero(session->state, session->bytes);
+        explicit_bzero(session->state, session->state_bytes);
     free(session->state);
     rnn_model_unref(session->model);
     session->state = NULL;
@@ -82,6 +83,17 @@ static void uncount(struct sessions *sessions, const struct session *session)
     atomic_fetch_sub_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
     metrics_gauge_add(metrics, G_SESSIONS, -1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, -(int64_t)session->bytes);
+}
+
+void session_recount(struct sessions *sessions, struct session *session)
+{
+    size_t bytes = session->state_bytes + session_points_bytes(session);
+
+    if (session->deleted)
+        return;
+    metrics_gauge_add(sessions->shard->metrics, G_SESSION_BYTES,
+                      (int64_t)bytes - (int64_t)session->bytes);
+    session->bytes = bytes;
 }
 
 static void tombstone_remove(struct sessions *sessions, struct session *session)
@@ -231,19 +243,18 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         return NULL;
     memcpy(session->id, id, id_size);
     session->last = &session->first;
-    session->bytes = rnn_model_info(spec->model)->state_bytes;
+    session->bytes = session->state_bytes = rnn_model_info(spec->model)->state_bytes;
     session->model = rnn_model_ref(spec->model);
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
-    session->state = malloc(session->bytes);
+    session->state = malloc(session->state_bytes);
     if (session->owner == NULL || session->model_name == NULL || session->state == NULL) {
-        session->bytes = session->state != NULL ? session->bytes : 0;
         state_free(session);
         free(session);
         return NULL;
     }
     if (spec->state != NULL)
-        memcpy(session->state, spec->state, session->bytes);
+        memcpy(session->state, spec->state, session->state_bytes);
     else
         rnn_state_init(spec->model, session->state, spec->seed);
     session->seed = spec->state != NULL ? spec->state->rng.seed : spec->seed;

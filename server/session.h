@@ -19,6 +19,7 @@
 
 struct sessions;
 struct session;
+struct trail;
 struct server;
 struct shard;
 
@@ -38,7 +39,7 @@ struct session_view {
     uint64_t seed;
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
     int64_t ttl_s;
-    size_t bytes;
+    size_t bytes; /* of its state, and of all that it can go back to */
     bool busy;
     size_t waiting;
 };
@@ -102,6 +103,33 @@ void session_look(struct sessions *sessions, const struct session_hold *hold,
  * granted in a later message of the shard. */
 void session_release(struct sessions *sessions, struct session_hold *hold,
                      const struct rnn_state *commit, struct session_view *view);
+
+/* ---- Points: states that it can go back to.  While held. ---- */
+
+/* The last positions on the way to the state that the session is about to be released with; the
+ * session takes them over.  NULL: that state is itself of the session's trail.  A commit without
+ * this call ends the trail. */
+void session_lay_trail(struct session_hold *hold, struct trail *trail);
+
+/* Remembers the session as it stands under a name that session_id_valid() finds good.
+ * REPLY_SNAPSHOT_EXISTS unless `replace`; REPLY_SNAPSHOT_LIMIT; REPLY_NO_MEMORY. */
+session_result session_snapshot(struct sessions *sessions, struct session_hold *hold,
+                                const char *name, bool replace);
+session_result session_forget(struct session_hold *hold, const char *name); /* REPLY_NO_SNAPSHOT */
+
+/* The state under that name; or as it was `steps` positions ago.  NULL: there is none.  Good until
+ * release, or until the point is forgotten. */
+const struct rnn_state *session_point(const struct session_hold *hold, const char *name);
+const struct rnn_state *session_past(const struct session_hold *hold, uint64_t steps);
+
+/* What there is to go back to: a snapshot, in order of names; or a position without one. */
+struct session_point_view {
+    char name[SESSION_ID_MAX + 1]; /* "": of the trail */
+    uint64_t position;
+};
+
+/* Writes up to `max` of them, snapshots first; returns how many there are. */
+size_t session_points(const struct session_hold *hold, struct session_point_view *out, size_t max);
 
 /* Ends sessions whose time has come, forgets tombstones; called by the shard's timer about once a
  * second. */

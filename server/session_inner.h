@@ -2,6 +2,7 @@
  *
  *   session.c        life: making, looking, ending, expiry
  *   session_line.c   the line of requests
+ *   session_points.c the states that a session can go back to
  *   session_table.c  finding: hash table, order, names
  *
  * Own shard's thread. */
@@ -29,9 +30,11 @@ struct session {
     struct session *chain;        /* hash table */
     struct session *left, *right; /* treap; of live sessions only */
     const char *owner, *model_name;
-    struct rnn_model *model; /* a reference; NULL: a tombstone */
-    struct rnn_state *state; /* [bytes] */
-    size_t bytes;
+    struct rnn_model *model;       /* a reference; NULL: a tombstone */
+    struct rnn_state *state;       /* [state_bytes] */
+    struct session_points *points; /* NULL: there are none */
+    size_t state_bytes;
+    size_t bytes; /* of the state and the points, as counted on the metrics page */
     uint64_t seed;
     int64_t created_ms, used_ms, expires_ms, ttl_ms;
     struct due due; /* milliseconds; at most the true time */
@@ -105,6 +108,20 @@ void session_view_fill(const struct session *session, struct session_view *view)
 
 /* Frees one that is in no table any more, unless someone still points to it. */
 void session_free(struct session *session);
+
+/* ---- session_points.c ---- */
+
+/* Memory of a session's points; and their end. */
+size_t session_points_bytes(const struct session *session);
+void session_points_free(struct session *session);
+
+/* A commit: the trail that was laid is taken over, or what there was has ended. */
+void session_points_commit(struct session *session);
+
+/* ---- session.c ---- */
+
+/* Brings the count of bytes up to date. */
+void session_recount(struct sessions *sessions, struct session *session);
 
 /* ---- session_line.c ---- */
 

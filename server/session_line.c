@@ -140,8 +140,11 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
         return;
     }
     session->holder = NULL;
-    if (commit != NULL && !session->deleted)
-        memcpy(session->state, commit, session->bytes);
+    if (commit != NULL && !session->deleted) {
+        memcpy(session->state, commit, session->state_bytes);
+        session_points_commit(session);
+    }
+    session_recount(sessions, session);
     session_touch(sessions, session);
     if (view != NULL)
         session_view_fill(session, view);

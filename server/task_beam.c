@@ -227,7 +227,7 @@ static void finish(struct job *job, enum job_end end)
     struct buf *out = &job->out;
 
     (void)end; /* never partial: the deadline is an error */
-    answer_open(out, job);
+    answer_open(job);
     buf_puts(out, inputs->batch ? ",\"results\":[" : ",");
     for (size_t i = 0; i < inputs->n; i++) {
         if (inputs->batch)

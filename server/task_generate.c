@@ -230,12 +230,13 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
 
 /* ---- Stepping ---- */
 
-static bool commits(const struct job *job)
+/* Whether somebody goes on from where this text ends. */
+static bool keeps_state(const struct job *job)
 {
-    return job->session_id[0] && job->commit;
+    return job->return_state || (job->session_id[0] && job->commit);
 }
 
-/* After a draw: on with it, one last step for the session's sake, or out. */
+/* After a draw: on with it, one last step for the state's sake, or out. */
 static enum sequence_next proceed(struct generate_job *g, struct job_sequence *sequence)
 {
     struct text *text = &g->texts[sequence->index];
@@ -243,7 +244,7 @@ static enum sequence_next proceed(struct generate_job *g, struct job_sequence *s
     if (text->end == TEXT_RUNNING)
         return SEQUENCE_READY;
     text->closing = true;
-    return commits(&g->job) ? SEQUENCE_READY : SEQUENCE_DONE;
+    return keeps_state(&g->job) ? SEQUENCE_READY : SEQUENCE_DONE;
 }
 
 /* The leader has read its prompt: the first token of each text of this input. */

@@ -284,7 +284,7 @@ void generate_finish(struct job *job, enum job_end end)
     }
     if (job->stream)
         event_begin(out, "done");
-    answer_open(out, job);
+    answer_open(job);
     buf_putc(out, ',');
     if (g->what.common.inputs.batch) {
         buf_puts(out, "\"results\":[");

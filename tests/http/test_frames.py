@@ -209,6 +209,15 @@ def test_a_session_goes_on_as_the_whole(daemon, request_):
     assert after == fed
 
 
+@every(DRAWN)
+def test_a_state_that_is_returned_goes_on_as_the_whole(daemon, request_):
+    seed = ending(daemon, {**request_, "max_frames": 8}, "length")
+    whole = drawn(daemon, request_, seed=seed, max_frames=8)
+    first = daemon.ok("/generate", {**request_, "seed": seed, "max_frames": 3, "return_state": True})
+    assert first["choices"][0]["frames"] == whole[:3]
+    assert drawn(daemon, {"model": request_["model"], "state": first["state"]}, max_frames=5) == whole[3:]
+
+
 def test_a_session_stands_behind_the_end_of_a_sketch(daemon):
     seed = ending(daemon, SKETCH, "stop")
     session = daemon.session("sketch")

@@ -1,19 +1,18 @@
 """Golden values of another implementation, over the wire.
 
-The cases of tests/golden/cases, and of every folder in RNND_GOLDEN_DIR (separated by colons), whose topology
-is `synced` and one-directional.  Batches and unequal lengths go through /predict, chunks through a session,
-greedy continuations through /generate.  A value passes within suggested_atol + 1e-5 * |want|.
+The cases of tests/golden (cases, cells, onnx), and of every folder in RNND_GOLDEN_DIR (separated by colons),
+of every topology: replay.py says how.  Models that strangers trained lie in the folders of RNND_CHECKPOINTS_DIR,
+and a classifier with labelled words (test.jsonl) in RNND_LABELLED_DIR.
 """
 import json
 import os
 
 import pytest
 
+import replay
 from client import TOP, Daemon
 
-FOLDERS = [os.path.join(TOP, "tests", "golden", "cases")]
-FOLDERS += [f for f in os.environ.get("RNND_GOLDEN_DIR", "").split(":") if f]
-RETURN = ["logits", "probabilities", "hidden"]
+FOLDERS = [os.path.join(TOP, "tests", "golden", name) for name in ("cases", "cells", "onnx")]
 
 
 def load(path):
@@ -21,15 +20,16 @@ def load(path):
         return json.load(f)
 
 
+def folders_of(variable):
+    return [f for f in os.environ.get(variable, "").split(":") if f]
+
+
 def cases():
     found = {}
-    for folder in FOLDERS:
+    for folder in FOLDERS + folders_of("RNND_GOLDEN_DIR"):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            if not os.path.exists(os.path.join(path, "golden.json")):
-                continue
-            config = load(os.path.join(path, "config.json"))
-            if config["topology"] == "synced" and not config["rnn"]["bidirectional"]:
+            if os.path.exists(os.path.join(path, "golden.json")):
                 found[name] = path
     return found
 
@@ -49,114 +49,29 @@ def golden(request, tmp_path_factory):
         yield daemon
 
 
-class Check:
-    """Compares and counts, so that a case that compared nothing fails."""
-
-    def __init__(self, golden_json):
-        self.atol, self.n = golden_json["suggested_atol"], 0
-
-    def row(self, kind, got, want):
-        assert len(got) == len(want)
-        for g, w in zip(got, want):
-            assert abs(g - w) <= self.atol[kind] + 1e-5 * abs(w), (kind, g, w)
-            self.n += 1
-
-    def outputs(self, outputs, run, index=None):
-        """The outputs of one sequence against row `index` of a run."""
-        for field, key in (("hidden", "output"), ("logits", "logits"), ("probabilities", "probs")):
-            if key not in run:
-                continue
-            want = run[key] if index is None else run[key][index]
-            assert len(outputs) == len(want)
-            for output, row in zip(outputs, want):
-                self.row(key, output[field], row)
-
-
-def sequences(run):
-    return run["input_ids"] if "input_ids" in run else run["input"]
-
-
-def test_there_are_cases():
-    assert len(CASES) >= 40
+def test_there_are_cases_of_every_topology():
+    topologies = [load(os.path.join(path, "config.json"))["topology"] for path in CASES.values()]
+    assert all(topologies.count(t) >= 3 for t in ("synced", "many_to_one", "one_to_many", "seq2seq"))
+    assert len(CASES) >= 110
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_case(golden, name):
-    case = load(os.path.join(CASES[name], "golden.json"))
-    check = Check(case)
-    for run in case["runs"]:
-        if run["kind"] in ("batch", "lengths"):
-            answer = golden.ok("/predict", {"model": name, "inputs": sequences(run), "steps": "all",
-                                            "return": RETURN})
-            for b, result in enumerate(answer["results"]):
-                check.outputs(result["outputs"], run, b)
-            alone = golden.ok("/predict", {"model": name, "input": sequences(run)[0], "steps": "all",
-                                           "return": RETURN})
-            check.outputs(alone["outputs"], run, 0)
-        elif run["kind"] == "chunked":
-            session = golden.session(name)
-            position = 0
-            for chunk in run["chunks"]:
-                piece = sequences(chunk)[0]
-                answer = golden.ok("/predict", {"session": session, "input": piece, "steps": "all",
-                                                "return": RETURN, "expect_position": position})
-                position += len(piece)
-                check.outputs(answer["outputs"], chunk, 0)
-                assert answer["session"]["position"] == position
-            golden.delete(f"/sessions/{session}")
-        elif run["kind"] == "greedy":
-            prompts, wants = run["prompt_ids"], run["generated_ids"]
-            if not isinstance(prompts[0], list):
-                prompts, wants = [prompts], [wants]
-            for prompt, want in zip(prompts, wants):
-                answer = golden.ok("/generate", {"model": name, "input": prompt, "temperature": 0,
-                                                 "max_tokens": len(want)})
-                assert answer["choices"][0]["tokens"] == want
-                check.n += len(want)
-        else:
-            assert run["kind"] == "state"  # a given state is no request of this API yet
-    assert check.n > 0
+    config = load(os.path.join(CASES[name], "config.json"))
+    assert replay.replay(golden, name, config, load(os.path.join(CASES[name], "golden.json"))) > 0
 
 
 # ---- Models that strangers trained ----
 
 def strangers():
-    """Folders in RNND_CHECKPOINTS_DIR with golden texts of their own (prompts, greedy, score, stateful)."""
+    """Folders with golden values of their own: of texts, or of words."""
     found = {}
-    for folder in os.environ.get("RNND_CHECKPOINTS_DIR", "").split(":"):
-        for name in sorted(os.listdir(folder)) if folder else []:
+    for folder in folders_of("RNND_CHECKPOINTS_DIR"):
+        for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name, "golden.json")
-            if os.path.exists(path) and "greedy" in load(path):
+            if os.path.exists(path) and {"greedy", "words"} & set(load(path)):
                 found[name] = os.path.join(folder, name)
     return found
-
-
-def close(got, want, tolerance):
-    assert len(got) == len(want)
-    for g, w in zip(got, want):
-        assert abs(g - w) <= tolerance, (g, w)
-
-
-def check_stranger(daemon, name, case):
-    tolerance = case["logits_tolerance_f32"]
-    for prompt in case["prompts"]:
-        assert daemon.ok("/tokenize", {"model": name, "text": prompt["text"]})["tokens"] == prompt["ids"]
-        answer = daemon.ok("/predict", {"model": name, "input": prompt["text"], "return": ["logits"]})
-        close(answer["outputs"][-1]["logits"], prompt["last_logits"], tolerance)
-    for run in case["greedy"]:
-        answer = daemon.ok("/generate", {"model": name, "input": run["prompt"], "temperature": 0,
-                                         "max_tokens": run["n"]})
-        assert answer["choices"][0]["text"] == run["text"]
-    scores = daemon.ok("/score", {"model": name, "input": case["score"]["text"]})["tokens"]
-    close([s["logprob"] for s in scores[1:]], case["score"]["logprobs"], 2 * tolerance)
-    session = daemon.session(name)
-    daemon.ok("/predict", {"session": session, "input": case["stateful"]["first"]})
-    answer = daemon.ok("/predict", {"session": session, "input": case["stateful"]["then"], "return": ["logits"]})
-    close(answer["outputs"][-1]["logits"], case["stateful"]["last_logits_after_then"], tolerance)
-    answer = daemon.ok("/predict", {"model": name, "input": case["all_steps"]["text"], "steps": "all",
-                                    "return": ["logits"]})
-    for output, want in zip(answer["outputs"], case["all_steps"]["logits"], strict=True):
-        close(output["logits"], want, tolerance)
 
 
 STRANGERS = strangers()
@@ -165,5 +80,31 @@ if STRANGERS:
     @pytest.mark.parametrize("name", STRANGERS)
     def test_strangers_model(tmp_path, name):
         os.symlink(STRANGERS[name], tmp_path / name)
+        case = load(os.path.join(STRANGERS[name], "golden.json"))
         with Daemon(str(tmp_path)) as daemon:
-            check_stranger(daemon, name, load(os.path.join(STRANGERS[name], "golden.json")))
+            assert (replay.replay_words if "words" in case else replay.replay_texts)(daemon, name, case) > 0
+
+
+# ---- A classifier's held-out words ----
+
+def labelled(path):
+    with open(os.path.join(path, "test.jsonl"), encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
+if folders_of("RNND_LABELLED_DIR"):
+    @pytest.mark.parametrize("path", folders_of("RNND_LABELLED_DIR"))
+    def test_labelled_words(tmp_path, path):
+        """Each word of many in a batch; the label that the reference found, as far before the second one."""
+        lines = labelled(path)
+        os.symlink(path, tmp_path / "labelled")
+        found = []
+        with Daemon(str(tmp_path), workers=2) as daemon:
+            for i in range(0, len(lines), 200):
+                texts = [line["text"] for line in lines[i:i + 200]]
+                found += daemon.ok("/predict", {"inputs": texts, "top_k": 2})["results"]
+        for line, result in zip(lines, found, strict=True):
+            best, second = result["outputs"][0]["top"]
+            assert best["label"] == line["pred"], line
+            assert abs(best["logprob"] - second["logprob"] - line["margin"]) \
+                <= 1e-3 * max(1, line["margin"]), line

@@ -158,27 +158,6 @@ def test_bad_ttl(daemon, ttl):
     assert answer.status == 400 and answer.error["param"] == "ttl_seconds", answer
 
 
-@pytest.mark.parametrize("field,value", [("state", "AAAA"), ("initial_state", "calm")])
-def test_later_fields_are_refused_by_name(daemon, field, value):
-    answer = daemon.post("/sessions", {"model": "hello", field: value})
-    assert answer.status in (400, 422) and answer.error["param"] == field
-
-
-def test_initial_state_zero_is_the_default(daemon):
-    answer = daemon.post("/sessions", {"model": "hello", "initial_state": "zero"})
-    assert answer.status in (201, 422)  # known, and honoured or refused by name
-    if answer.status == 422:
-        assert answer.error["param"] == "initial_state"
-
-
-@pytest.mark.parametrize("method,tail", [
-    ("POST", "snapshots"), ("POST", "rewind"), ("GET", "state"), ("PUT", "state"), ("GET", "stream")])
-def test_later_resources_are_not_there(daemon, method, tail):
-    session = daemon.session("hello")
-    assert daemon.request(method, f"/sessions/{session}/{tail}").status in (404, 405, 501)
-    assert daemon.position(session) == 0
-
-
 # ---- expiry ----
 
 def test_expiry(start):

@@ -117,6 +117,33 @@ void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint
     state->rng.seed = seed;
 }
 
+int rnn_state_init_named(const struct rnn_model *model, const char *name, struct rnn_state *state,
+                         uint64_t seed, struct rnn_err *err)
+{
+    if (strcmp(name, "fake") != 0)
+        return rnn_fail_at(err, RNN_ENOENT, "initial_state", -1, "no such state");
+    rnn_state_init(model, state, seed);
+    state->position = 100;
+    return 0;
+}
+
+/* The bytes as they stand in memory. */
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
+                    struct rnn_err *err)
+{
+    buf_put(out, state, model->info.state_bytes);
+    return out->failed ? rnn_fail(err, RNN_ENOMEM, "no memory") : 0;
+}
+
+int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
+                   struct rnn_state *out, struct rnn_err *err)
+{
+    if (len != model->info.state_bytes)
+        return rnn_fail(err, RNN_EFORMAT, "damaged");
+    memcpy(out, bytes, len);
+    return 0;
+}
+
 static uint64_t mix(uint64_t memory, uint64_t token)
 {
     memory = (memory ^ (token + 0x9e3779b97f4a7c15u)) * 0xbf58476d1ce4e5b9u;
@@ -304,6 +331,8 @@ void fake_world_init(struct fake_world *world, unsigned n_shards)
                 .session_ttl_s = 100,
                 .session_ttl_max_s = 1000,
                 .session_gone_s = 50,
+                .session_trail = 4,
+                .snapshots_max = 3,
                 .keepalive_s = 15,
             },
     };

@@ -22,7 +22,7 @@ static void teardown(void)
 
 /* ---- Reading any body, keeping only how it went ---- */
 
-enum endpoint { PREDICT, GENERATE, SCORE, SESSION, FORK, TOKENIZE, DETOKENIZE };
+enum endpoint { PREDICT, GENERATE, SCORE, SESSION, FORK, SNAPSHOT, REWIND, TOKENIZE, DETOKENIZE };
 
 static int read_body(enum endpoint endpoint, const char *text, size_t len, struct rnn_err *err)
 {
@@ -30,6 +30,8 @@ static int read_body(enum endpoint endpoint, const char *text, size_t len, struc
     struct generate_request generate;
     struct score_request score;
     struct session_request session;
+    struct snapshot_request snapshot;
+    struct rewind_request rewind;
     struct tokens_request tokens;
     size_t count;
     int rc = 0;
@@ -49,10 +51,17 @@ static int read_body(enum endpoint endpoint, const char *text, size_t len, struc
             score_request_free(&score);
         break;
     case SESSION:
-        rc = session_request_read(&session, text, len, config, err);
+        if ((rc = session_request_read(&session, text, len, config, err)) == 0)
+            session_request_free(&session);
         break;
     case FORK:
         rc = fork_request_read(&count, text, len, config, err);
+        break;
+    case SNAPSHOT:
+        rc = snapshot_request_read(&snapshot, text, len, config, err);
+        break;
+    case REWIND:
+        rc = rewind_request_read(&rewind, text, len, config, err);
         break;
     case TOKENIZE:
         if ((rc = tokenize_read(&tokens, text, len, config, err)) == 0)
@@ -106,6 +115,12 @@ static const struct {
     {PREDICT, "{" I ",\"deadline_ms\":0}", RNN_ERANGE, "deadline_ms"},
     {PREDICT, "{" I ",\"deadline_ms\":86400001}", RNN_ERANGE, "deadline_ms"},
     {PREDICT, "{" I ",\"deadline_ms\":\"1\"}", RNN_ETYPE, "deadline_ms"},
+    {PREDICT, "{" I ",\"state\":1}", RNN_ETYPE, "state"},
+    {PREDICT, "{\"session\":\"s\",\"state\":\"a\"}", RNN_EFORMAT, "state"},
+    {PREDICT, "{\"inputs\":[\"a\"],\"state\":\"a\"}", RNN_EFORMAT, "inputs"},
+    {PREDICT, "{\"session\":\"s\",\"initial_state\":\"a\"}", RNN_EFORMAT, "initial_state"},
+    {PREDICT, "{" I ",\"state\":\"a\",\"initial_state\":\"a\"}", RNN_EFORMAT, "initial_state"},
+    {PREDICT, "{" I ",\"return_state\":\"yes\"}", RNN_ETYPE, "return_state"},
     /* predict */
     {PREDICT, "{" I ",\"candidates\":[\"a\",7]}", RNN_ETYPE, "candidates[1]"},
     {PREDICT, "{" I ",\"candidates\":[[1,\"b\"]]}", RNN_ETYPE, "candidates[0][1]"},
@@ -178,8 +193,10 @@ static const struct {
     {SCORE, "{" I ",\"top_k\":1}", RNN_EFORMAT, "top_k"},
     {SCORE, "{\"input\":\"\"}", RNN_EFORMAT, "input"},
     /* sessions */
-    {SESSION, "{\"initial_state\":\"x\"}", RNN_EUNSUPPORTED, "initial_state"},
-    {SESSION, "{\"state\":{}}", RNN_EUNSUPPORTED, "state"},
+    {SESSION, "{\"initial_state\":1}", RNN_ETYPE, "initial_state"},
+    {SESSION, "{\"state\":{}}", RNN_ETYPE, "state"},
+    {SESSION, "{\"state\":\"=?\"}", RNN_EFORMAT, "state"},
+    {SESSION, "{\"state\":\"AAAA\",\"initial_state\":\"calm\"}", RNN_EFORMAT, "state"},
     {SESSION, "{\"name\":\"x\"}", RNN_EFORMAT, "name"},
     {SESSION, "{\"id\":\"\"}", RNN_EFORMAT, "id"},
     {SESSION, "{\"id\":\"a b\"}", RNN_EFORMAT, "id"},
@@ -192,6 +209,18 @@ static const struct {
     {FORK, "{\"count\":\"2\"}", RNN_ETYPE, "count"},
     {FORK, "{\"n\":2}", RNN_EFORMAT, "n"},
     {FORK, "[]", RNN_ETYPE, ""},
+    {SNAPSHOT, "{}", RNN_EFORMAT, "name"},
+    {SNAPSHOT, "{\"name\":\"\"}", RNN_EFORMAT, "name"},
+    {SNAPSHOT, "{\"name\":\"a b\"}", RNN_EFORMAT, "name"},
+    {SNAPSHOT, "{\"name\":3}", RNN_ETYPE, "name"},
+    {SNAPSHOT, "{\"name\":\"a\",\"replace\":1}", RNN_ETYPE, "replace"},
+    {SNAPSHOT, "{\"name\":\"a\",\"to\":1}", RNN_EFORMAT, "to"},
+    {REWIND, "{}", RNN_EFORMAT, "to"},
+    {REWIND, "{\"to\":\"a\",\"steps\":1}", RNN_EFORMAT, "to"},
+    {REWIND, "{\"to\":\"a/b\"}", RNN_EFORMAT, "to"},
+    {REWIND, "{\"steps\":-1}", RNN_ERANGE, "steps"},
+    {REWIND, "{\"steps\":1.5}", RNN_ETYPE, "steps"},
+    {REWIND, "{\"name\":\"a\"}", RNN_EFORMAT, "name"},
     /* text */
     {TOKENIZE, "{}", RNN_EFORMAT, "text"},
     {TOKENIZE, "{\"text\":\"a\",\"input\":\"a\"}", RNN_EFORMAT, "text"},

@@ -1,0 +1,199 @@
+/* States that a session can go back to: snapshots by name, and the trail of its last positions.
+ *
+ * Few for each session, so names are searched from one end to the other; kept in order.  All calls
+ * are made by whoever holds the session, on its shard. */
+#include "server/session_inner.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/trail.h"
+
+struct snapshot {
+    struct rnn_state *state;
+    char *name;
+};
+
+struct session_points {
+    struct snapshot *snapshots; /* [n], by name */
+    size_t n;
+    struct trail trail;
+    bool laid; /* the trail leads to the state of the commit that is to come */
+};
+
+/* ---- Life ---- */
+
+static struct session_points *points_of(struct session *session)
+{
+    if (session->points == NULL)
+        session->points = calloc(1, sizeof(*session->points));
+    return session->points;
+}
+
+static void snapshot_free(const struct session *session, struct snapshot *snapshot)
+{
+    if (snapshot->state != NULL)
+        explicit_bzero(snapshot->state, session->state_bytes);
+    free(snapshot->state);
+    free(snapshot->name);
+}
+
+void session_points_free(struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL)
+        return;
+    for (size_t i = 0; i < points->n; i++)
+        snapshot_free(session, &points->snapshots[i]);
+    free(points->snapshots);
+    trail_free(&points->trail);
+    free(points);
+    session->points = NULL;
+}
+
+size_t session_points_bytes(const struct session *session)
+{
+    const struct session_points *points = session->points;
+
+    if (points == NULL)
+        return 0;
+    return sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
+           trail_bytes(&points->trail);
+}
+
+/* ---- The trail ---- */
+
+void session_lay_trail(struct session_hold *hold, struct trail *trail)
+{
+    struct session_points *points = points_of(hold->session);
+
+    if (points == NULL)
+        return; /* a trail promises nothing */
+    points->laid = true;
+    if (trail == NULL)
+        return;
+    if (points->trail.cap != trail->cap) {
+        trail_free(&points->trail);
+        trail_init(&points->trail, trail->cap, trail->state_bytes);
+    }
+    trail_append(&points->trail, trail);
+}
+
+void session_points_commit(struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL)
+        return;
+    trail_cut(&points->trail, points->laid ? session->state->position : 0);
+    points->laid = false;
+}
+
+const struct rnn_state *session_past(const struct session_hold *hold, uint64_t steps)
+{
+    const struct session *session = hold->session;
+    uint64_t position = session->state->position;
+
+    if (steps == 0)
+        return session->state;
+    if (session->points == NULL || steps > position)
+        return NULL;
+    return trail_find(&session->points->trail, position - steps);
+}
+
+/* ---- Snapshots ---- */
+
+/* The first whose name is not before `name`. */
+static size_t place_of(const struct session_points *points, const char *name, bool *there)
+{
+    size_t i = 0;
+
+    while (i < points->n && strcmp(points->snapshots[i].name, name) < 0)
+        i++;
+    *there = i < points->n && strcmp(points->snapshots[i].name, name) == 0;
+    return i;
+}
+
+static bool insert(struct session_points *points, size_t at, const char *name, size_t state_bytes)
+{
+    struct snapshot fresh = {.state = malloc(state_bytes), .name = strdup(name)};
+    struct snapshot *snapshots =
+        realloc(points->snapshots, (points->n + 1) * sizeof(*points->snapshots));
+
+    if (snapshots != NULL)
+        points->snapshots = snapshots;
+    if (snapshots == NULL || fresh.state == NULL || fresh.name == NULL) {
+        free(fresh.state);
+        free(fresh.name);
+        return false;
+    }
+    memmove(&snapshots[at + 1], &snapshots[at], (points->n - at) * sizeof(*snapshots));
+    snapshots[at] = fresh;
+    points->n++;
+    return true;
+}
+
+session_result session_snapshot(struct sessions *sessions, struct session_hold *hold,
+                                const char *name, bool replace)
+{
+    struct session *session = hold->session;
+    struct session_points *points = points_of(session);
+    bool there;
+    size_t at;
+
+    if (points == NULL)
+        return SESSION_FAIL(REPLY_NO_MEMORY);
+    at = place_of(points, name, &there);
+    if (there && !replace)
+        return SESSION_FAIL(REPLY_SNAPSHOT_EXISTS);
+    if (!there && points->n >= (size_t)shard_config(sessions->shard)->snapshots_max)
+        return SESSION_FAIL(REPLY_SNAPSHOT_LIMIT);
+    if (!there && !insert(points, at, name, session->state_bytes))
+        return SESSION_FAIL(REPLY_NO_MEMORY);
+    memcpy(points->snapshots[at].state, session->state, session->state_bytes);
+    return 0;
+}
+
+session_result session_forget(struct session_hold *hold, const char *name)
+{
+    struct session_points *points = hold->session->points;
+    bool there = false;
+    size_t at = points != NULL ? place_of(points, name, &there) : 0;
+
+    if (!there)
+        return SESSION_FAIL(REPLY_NO_SNAPSHOT);
+    snapshot_free(hold->session, &points->snapshots[at]);
+    points->n--;
+    memmove(&points->snapshots[at], &points->snapshots[at + 1],
+            (points->n - at) * sizeof(*points->snapshots));
+    return 0;
+}
+
+const struct rnn_state *session_point(const struct session_hold *hold, const char *name)
+{
+    const struct session_points *points = hold->session->points;
+    bool there = false;
+    size_t at = points != NULL ? place_of(points, name, &there) : 0;
+
+    return there ? points->snapshots[at].state : NULL;
+}
+
+size_t session_points(const struct session_hold *hold, struct session_point_view *out, size_t max)
+{
+    const struct session_points *points = hold->session->points;
+    size_t n = 0;
+
+    if (points == NULL)
+        return 0;
+    for (size_t i = 0; i < points->n; i++, n++)
+        if (n < max) {
+            out[n].position = points->snapshots[i].state->position;
+            (void)strncpy(out[n].name, points->snapshots[i].name, SESSION_ID_MAX);
+            out[n].name[SESSION_ID_MAX] = '\0';
+        }
+    for (size_t i = 0; i < points->trail.n; i++, n++)
+        if (n < max)
+            out[n] = (struct session_point_view){.position = trail_at(&points->trail, i)->position};
+    return n;
+}
