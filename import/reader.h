@@ -61,6 +61,7 @@ extern const struct reader reader_torch_legacy;
 extern const struct reader reader_numpy;
 extern const struct reader reader_manifest;
 extern const struct reader reader_keras; /* where it is built */
+extern const struct reader reader_onnx;
 
 /* Finds the reader and runs it, with a limit on memory that follows from the file's size.
  * RNN_EUNSUPPORTED with what to do instead for files that are known but not read. */

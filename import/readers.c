@@ -9,15 +9,13 @@
 
 #define FILE_MAX_BYTES ((size_t)1 << 33)
 
-const struct reader *const readers[] = {&reader_safetensors,
-                                        &reader_torch_zip,
-                                        &reader_torch_legacy,
-                                        &reader_numpy,
+const struct reader *const readers[] = {&reader_safetensors,  &reader_torch_zip,
+                                        &reader_torch_legacy, &reader_numpy,
                                         &reader_manifest,
 #ifdef IMPORT_HDF5
                                         &reader_keras,
 #endif
-                                        NULL};
+                                        &reader_onnx,         NULL};
 
 /* ---- Input ---- */
 
@@ -169,7 +167,7 @@ static int refuse(const struct input *input, struct rnn_err *err)
     }
     return rnn_fail(err, RNN_EUNSUPPORTED,
                     "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, "
-                    ".keras), safetensors, NumPy (.npz) and TensorFlow 1 variables with a "
+                    ".keras), ONNX, safetensors, NumPy (.npz) and TensorFlow 1 variables with a "
                     "manifest.json are read");
 }
 

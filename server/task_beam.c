@@ -164,24 +164,15 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 /* ---- The answer ---- */
 
 /* What continues a prompt goes through the decoder behind it: a word stands behind a space. */
-static void put_text(struct beam_job *b, struct buf *out, const struct rnn_beam_text *text,
-                     size_t input)
+static struct rnn_decoder behind_prompt(const struct beam_job *b, size_t input)
 {
     const struct input *prompt = &b->what.common.inputs.items[input];
     struct rnn_decoder decoder = {0};
-    struct buf bytes = {0};
-    const char *piece = "";
+    const char *piece;
 
     for (size_t i = 0; b->info->tokenizer && !api_decodes(b->info) && i < prompt->n; i++)
         (void)rnn_decode(b->job.model, &decoder, prompt->tokens[i], &piece);
-    for (size_t i = 0; b->info->tokenizer && i < text->n; i++) {
-        size_t len = rnn_decode(b->job.model, &decoder, text->tokens[i], &piece);
-
-        buf_put(&bytes, piece, len);
-    }
-    buf_json_string(out, bytes.data ? bytes.data : "", bytes.len);
-    out->failed |= bytes.failed;
-    buf_free(&bytes);
+    return decoder;
 }
 
 static void put_choice(struct beam_job *b, struct buf *out, size_t index, size_t input)
@@ -191,14 +182,11 @@ static void put_choice(struct beam_job *b, struct buf *out, size_t index, size_t
     buf_puts(out, index ? ",{\"index\":" : "{\"index\":");
     buf_u64(out, index);
     buf_puts(out, ",\"text\":");
-    put_text(b, out, text, input);
-    buf_puts(out, ",\"tokens\":[");
-    for (size_t i = 0; i < text->n; i++) {
-        if (i > 0)
-            buf_putc(out, ',');
-        buf_u64(out, text->tokens[i]);
-    }
-    buf_puts(out, "],\"finish_reason\":");
+    answer_decoded(out, b->job.model, behind_prompt(b, input), text->tokens,
+                   b->info->tokenizer ? text->n : 0);
+    buf_puts(out, ",\"tokens\":");
+    answer_ids(out, text->tokens, text->n);
+    buf_puts(out, ",\"finish_reason\":");
     buf_puts(out, text->ended ? "\"stop\"" : "\"length\"");
     buf_puts(out, ",\"logprob\":");
     buf_f64(out, text->logprob);

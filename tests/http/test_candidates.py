@@ -106,8 +106,8 @@ def test_a_state_that_is_returned_is_the_inputs(daemon):
 
 # ---- models that write about their input ----
 
-WRITERS = [("translator", "ach", ["A B", "C", "", "I H G F"], 1), ("captioner", [[0.5, -1, 2, 0, 1, -2]],
-                                                                     ["kl", "", "qqq"], 1)]
+WRITERS = [("translator", "ach", ["A B", "C", "", "I H G F"], 1), ("attending", "abcd", ["A B", "C", "", "I H G F"], 1),
+           ("captioner", [[0.5, -1, 2, 0, 1, -2]], ["kl", "", "qqq"], 1)]
 
 
 @pytest.mark.parametrize("model,source,texts,eos", WRITERS)
