@@ -11,8 +11,11 @@ static const struct cli_option options[] = {
 
 static int run(const struct cli_args *args)
 {
-    (void)foreign_start(args, "import");
-    return cli_fail("rnnd-import is not there: this rnnd was built without it");
+    int status;
+
+    if (!foreign_run(args, "import", &status))
+        return cli_fail("rnnd-import is not there: this rnnd was built without it");
+    return status;
 }
 
 const struct cli_command command_import = {
@@ -22,7 +25,9 @@ const struct cli_command command_import = {
     .summary = "make a model folder of another program's checkpoint",
     .about =
         "Makes a model folder of FILE: PyTorch (.pt, .pth: a state dict, a training checkpoint, a "
-        "whole model), safetensors, NumPy (.npz), or TensorFlow 1 variables (a folder with "
+        "whole model), Keras 1 to 3 (.h5, .keras; a file of weights with the model's JSON as "
+        "--config), ONNX (.onnx: a chain of RNN, LSTM or GRU nodes), safetensors, NumPy (.npz), or "
+        "TensorFlow 1 variables (a folder with "
         "manifest.json). Nothing in the file is run. What the model was taken for and every "
         "conversion is printed; what the file cannot tell is asked, with the options that answer. "
         "The finished folder is opened and run on a fixed input before it gets its name.",

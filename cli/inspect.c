@@ -28,12 +28,15 @@ static bool is_variables(const char *path)
 static int inspect(const struct cli_args *args, const char *path)
 {
     struct rnn_err err = {0};
+    int status;
 
-    if (is_variables(path))
-        (void)foreign_start(args, "inspect"); /* without it the words below must do */
+    /* without rnnd-import the words below must do */
+    if (is_variables(path) && foreign_run(args, "inspect", &status))
+        return status;
     if (model_inspect(path, stdout, &err) < 0) {
-        if (err.code == RNN_EUNSUPPORTED && path == args->operands[0])
-            (void)foreign_start(args, "inspect");
+        if (err.code == RNN_EUNSUPPORTED && path == args->operands[0] &&
+            foreign_run(args, "inspect", &status))
+            return status;
         fflush(stdout);
         return cli_fail("%s: %s", path, err.text);
     }

@@ -43,6 +43,7 @@ static int read_draft(struct input *input, struct archive *archive, struct draft
 {
     int rc = input_open(input, options->file, err);
 
+    input->options = options;
     if (rc == 0)
         rc = reader_run(archive, input, err);
     if (rc == 0)

@@ -14,9 +14,12 @@
 #include "import/archive.h"
 #include "import/zipfile.h"
 
+struct import_options;
+
 /* A file or folder to be read. */
 struct input {
     const char *path;
+    const struct import_options *options; /* what the user says; NULL: nothing */
     bool is_folder;
     uint64_t size;
     unsigned char head[512]; /* its first bytes */
@@ -57,6 +60,8 @@ extern const struct reader reader_torch_zip;
 extern const struct reader reader_torch_legacy;
 extern const struct reader reader_numpy;
 extern const struct reader reader_manifest;
+extern const struct reader reader_keras; /* where it is built */
+extern const struct reader reader_onnx;
 
 /* Finds the reader and runs it, with a limit on memory that follows from the file's size.
  * RNN_EUNSUPPORTED with what to do instead for files that are known but not read. */

@@ -11,7 +11,11 @@
 
 const struct reader *const readers[] = {&reader_safetensors,  &reader_torch_zip,
                                         &reader_torch_legacy, &reader_numpy,
-                                        &reader_manifest,     NULL};
+                                        &reader_manifest,
+#ifdef IMPORT_HDF5
+                                        &reader_keras,
+#endif
+                                        &reader_onnx,         NULL};
 
 /* ---- Input ---- */
 
@@ -120,7 +124,8 @@ static int refuse_zip(const struct zipfile *zip, struct rnn_err *err)
     size_t index;
 
     if (zipfile_find(zip, "metadata.json", &index) && zipfile_find(zip, "config.json", &index))
-        return rnn_fail(err, RNN_EUNSUPPORTED, "a Keras file (.keras), which is not read");
+        return rnn_fail(err, RNN_EUNSUPPORTED,
+                        "a Keras file (.keras); this rnnd was built without libhdf5");
     if (holds_folder(zip, "variables/"))
         return rnn_fail(err, RNN_EUNSUPPORTED,
                         "a TensorFlow SavedModel in a zip file; save the weights as .npz");
@@ -134,7 +139,9 @@ struct refusal {
 };
 
 static const struct refusal refusals[] = {
-    {"\x89HDF\r\n\x1a\n", 0, 8, "an HDF5 file, as Keras (.h5) writes, which is not read"},
+    {"\x89HDF\r\n\x1a\n", 0, 8,
+     "an HDF5 file, as Keras (.h5) writes; this rnnd was built without "
+     "libhdf5"},
     {"GGUF", 0, 4, "a GGUF file: its models are no LSTM or GRU; import what it was converted from"},
     {"TFL3", 4, 4, "a TensorFlow Lite file; import the Keras or PyTorch model that it was made of"},
     {"ustar", 257, 5,
@@ -159,8 +166,9 @@ static int refuse(const struct input *input, struct rnn_err *err)
             return rnn_fail(err, RNN_EUNSUPPORTED, "%s", r->words);
     }
     return rnn_fail(err, RNN_EUNSUPPORTED,
-                    "its first bytes are those of no known format; PyTorch (.pt), safetensors, "
-                    "NumPy (.npz) and TensorFlow 1 variables with a manifest.json are read");
+                    "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, "
+                    ".keras), ONNX, safetensors, NumPy (.npz) and TensorFlow 1 variables with a "
+                    "manifest.json are read");
 }
 
 int reader_run(struct archive *archive, struct input *input, struct rnn_err *err)

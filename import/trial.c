@@ -365,7 +365,7 @@ static int split(struct trial *t, const struct numbers *input, size_t *batch, si
 
 static int judge(struct trial *t, const struct gap gaps[2], size_t wanted, FILE *out)
 {
-    const struct gap *gap = gaps[0].n_off == 0 || gaps[1].n_off > 0 ? &gaps[0] : &gaps[1];
+    const struct gap *gap = gaps[1].n_off < gaps[0].n_off ? &gaps[1] : &gaps[0];
     const char *what = gap == &gaps[0] ? "" : ", after the activation";
 
     if (gap->n != wanted)

@@ -438,7 +438,22 @@ static int make_of_lines(struct cJSON **out, const char *text, size_t len, size_
 
 /* ---- Keras' tokenizer ---- */
 
-/* {"class_name": "Tokenizer", "config": {"word_index": "{…}"}}: JSON in a string. */
+/* A tokenizer of num_words knows those alone, though word_index has all that it has seen. */
+static void drop_rare(struct cJSON *index, const struct cJSON *num_words)
+{
+    struct cJSON *next;
+
+    if (!cJSON_IsObject(index) || !cJSON_IsNumber(num_words))
+        return;
+    for (struct cJSON *item = index->child; item; item = next) {
+        next = item->next;
+        if (cJSON_IsNumber(item) && item->valuedouble >= num_words->valuedouble)
+            cJSON_Delete(cJSON_DetachItemViaPointer(index, item));
+    }
+}
+
+/* {"class_name": "Tokenizer", "config": {"word_index": "{…}", "num_words": …}}: JSON in a string.
+ */
 static int unwrap_keras(struct cJSON **json, struct rnn_err *err)
 {
     const struct cJSON *config = cJSON_IsObject(*json) ? json_get(*json, "config") : NULL;
@@ -454,6 +469,7 @@ static int unwrap_keras(struct cJSON **json, struct rnn_err *err)
         rnn_err_prefix(err, "config.word_index: ");
         return rc;
     }
+    drop_rare(inner, json_get(config, "num_words"));
     json_free(*json);
     *json = inner;
     return 0;

@@ -234,6 +234,14 @@ static int inspect_folder(struct inspection *inspection)
 
 /* ---- Other files ---- */
 
+/* ONNX has no magic number: its version, a small number in field 1, and then another field.  The
+ * length that safetensors begins with is far smaller than such bytes. */
+static bool is_onnx(const unsigned char *first, size_t len)
+{
+    return len == 8 && first[0] == 0x08 && first[1] >= 1 && first[1] <= 32 && first[2] != 0 &&
+           (first[5] | first[6] | first[7]) != 0;
+}
+
 /* What the first bytes say; NULL: nothing that is known. */
 static const char *kind_of(const unsigned char *first, size_t len)
 {
@@ -251,7 +259,7 @@ static const char *kind_of(const unsigned char *first, size_t len)
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
         if (len >= kinds[i].len && memcmp(first, kinds[i].magic, kinds[i].len) == 0)
             return kinds[i].words;
-    return NULL;
+    return is_onnx(first, len) ? "an ONNX file" : NULL;
 }
 
 static int inspect_file(struct inspection *inspection)

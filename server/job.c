@@ -332,7 +332,7 @@ static void proceed(struct job *job)
         metrics_count(job->work->metrics, M_REJECTED_INPUT, 1);
         job_fail(job, reply_error_of(&err), err.param, "%s", err.text);
     }
-    if (job->end == JOB_RUNNING && job->return_state && job->n_sequences > 1)
+    if (job->end == JOB_RUNNING && job->return_state && job->n_sequences > 1 && !job->asides)
         job_fail(job, REPLY_NOT_POSSIBLE, "return_state",
                  "return_state: there is not one state at the end, but %zu", job->n_sequences);
     if (job->end == JOB_FAILED)

@@ -120,6 +120,7 @@ struct job {
     struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
     struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
     size_t n_sequences;
+    bool asides;               /* set by prepare: all but the first look ahead, and end nowhere */
     bool partial;              /* set by the task: what has been computed so far is worth keeping */
     enum job_end end;          /* JOB_RUNNING until something ends it */
     struct session_view view;  /* in finish: the session as this answer leaves it */

@@ -105,6 +105,7 @@ static int prepare(struct job *job, struct rnn_err *err)
         return rnn_fail_at(err, REPLY_EINPUT, "steps", -1,
                            "steps: this model has an output at its last step only");
     p->each = 1 + candidates_count(p);
+    job->asides = p->what.common.inputs.n == 1;
     rc = candidates_check(p, shard_config(job->work), err);
     if (rc == 0)
         rc = api_sequences(job, &p->what.common.inputs, p->each, &p->input_steps, err);

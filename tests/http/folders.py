@@ -13,6 +13,9 @@ import struct
 
 CASES = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "golden", "cases")
 
+TRANSLATION = {"kind": "char to symbol", "source": list("abcdefgh"),
+               "target": ["<s>", "</s>"] + list("ABCDEFGHI"), "bos": 0, "eos": 1}
+
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 
 # one, two, three and four bytes in UTF-8, a combining mark, and characters with a meaning in JSON and SSE
@@ -128,6 +131,34 @@ def copy_case(path, case, vocab=None):
             json.dump(vocab, f, ensure_ascii=False)
 
 
+def make_attending(path, seed):
+    """A translator whose encoder reads both ways and whose decoder looks back at all of it (Luong et al. 2015)."""
+    rng = random.Random(seed)
+    hidden, units, memory = 6, 10, 12
+    shapes = {"encoder.embedding.weight": (8, 5), "decoder.embedding.weight": (11, 4),
+              "decoder.attention.key.weight": (units, memory),
+              "decoder.attention.combine.weight": (units, memory + units), "decoder.head.weight": (11, units), "decoder.head.bias": (11,)}
+    for prefix, n, reads, ends in (("encoder", hidden, 5, ("", "_reverse")), ("decoder", units, 4, ("",))):
+        for end in ends:
+            shapes |= {f"{prefix}.rnn.weight_ih_l0{end}": (3 * n, reads), f"{prefix}.rnn.weight_hh_l0{end}": (3 * n, n),
+                       f"{prefix}.rnn.bias_ih_l0{end}": (3 * n,), f"{prefix}.rnn.bias_hh_l0{end}": (3 * n,)}
+
+    def part(size, dim, n, **more):
+        return {"input": {"kind": "embedding", "size": size, "dim": dim}, **more,
+                "rnn": {"cell": "gru", "hidden_size": n, "num_layers": 1, "bidirectional": n == hidden}}
+    os.makedirs(path)
+    write_safetensors(os.path.join(path, "model.safetensors"),
+                      [(name, shape, [rng.uniform(-1.2, 1.2) for _ in range(math.prod(shape))])
+                       for name, shape in shapes.items()])
+    with open(os.path.join(path, "config.json"), "w", encoding="utf-8") as f:
+        json.dump({"schema": "rnnd-ref-1", "topology": "seq2seq", "bos": 0, "eos": 1, "state_transfer": "none",
+                   "encoder": part(8, 5, hidden),
+                   "decoder": part(11, 4, units, attention={"kind": "general"},
+                                   head={"size": 11, "activation": "softmax"})}, f)
+    with open(os.path.join(path, "vocab.json"), "w", encoding="utf-8") as f:
+        json.dump(TRANSLATION, f)
+
+
 def make_zoo(root):
     """One folder for every kind of input and output that the tests ask for."""
     def at(name):
@@ -148,11 +179,11 @@ def make_zoo(root):
     make(at("weather"), kind="dense", size=2, outputs=4, activation="gaussian", cell="gru", seed=20,
          units=([10.0, 1000.0], [3.0, 20.0]), scale=0.3)
     make(at("doubtful"), kind="dense", size=2, outputs=6, activation="gaussian", seed=21)
+    make(at("window"), kind="dense", size=2, outputs=2, activation="none", topology="many_to_one", seed=24)
     make(at("pendulum"), kind="dense", size=2, outputs=2, activation="none", cell="rnn_tanh", seed=22)
     # texts in other topologies
-    copy_case(at("translator"), "seq2seq-lstm",
-              {"kind": "char to symbol", "source": list("abcdefgh"),
-               "target": ["<s>", "</s>"] + list("ABCDEFGHI"), "bos": 0, "eos": 1})
+    copy_case(at("translator"), "seq2seq-lstm", TRANSLATION)
+    make_attending(at("attending"), 23)
     copy_case(at("captioner"), "one_to_many-gru",
               {"kind": "char", "tokens": ["<s>", "</s>"] + list("klmnopq"), "bos": 0, "eos": 1})
     copy_case(at("both-ways"), "grid-lstm-l1-bi-h16-embedding")

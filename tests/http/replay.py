@@ -1,10 +1,13 @@
 """Replays a golden.json over the wire, whatever the model's topology.
 
-What HTTP cannot say is left out: states given or looked at as numbers (kind `state`, `c_n`, `h_n` but for that of a
-top layer that is its output), and what a model with one output gives at the steps before.  A decoder's logits are compared where it stands before its first
-token; behind that /score and the candidates of /predict tell the same distribution by its logarithms.
+States are given and looked at as files.  What HTTP cannot say is left out: the states of models that hold no
+session, and what a model with one output gives at the steps before.  A decoder's logits are compared where it stands
+before its first token; behind that /score and the candidates of /predict tell the same distribution by its logarithms.
 """
+import itertools
 import math
+
+import states
 
 RETURN = ["logits", "probabilities", "hidden"]
 FIELDS = [("hidden", "output"), ("logits", "logits"), ("probabilities", "probs"), ("values", "values"), ("std", "std")]
@@ -44,7 +47,7 @@ def listed(value, one):
     return [value] if one else value
 
 
-# ---- Models that answer steps, or the whole ----
+# ---- What comes out ----
 
 def final_output(config, steps):
     """What a many-to-one model's head reads, of the outputs under it at each step; None: it is not told by them."""
@@ -70,26 +73,62 @@ def wanted(config, run, b):
     return out
 
 
-def check_last_state(check, config, outputs, h_n, b):
-    """The top layer's final state stands in its outputs."""
-    rnn = config.get("rnn", {})
-    if config["topology"] != "synced" or not rnn or rnn.get("residual") or rnn.get("merge", "concat") != "concat":
-        return
-    last, first = outputs[-1]["hidden"], outputs[0]["hidden"]
-    if rnn.get("bidirectional"):
-        half = len(first) // 2
-        check.row("h_n", last[:half] + first[half:], h_n[-2][b] + h_n[-1][b])
-    else:
-        check.row("h_n", last, h_n[-1][b])
+def check_both_ends(check, rnn, outputs, h_n, b):
+    """The final states of a top layer of two directions stand in its outputs, at either end."""
+    half = len(h_n[-1][b])
+    if rnn.get("merge", "concat") == "concat" and not rnn.get("residual"):
+        check.row("h_n", outputs[-1]["hidden"][:half] + outputs[0]["hidden"][half:], h_n[-2][b] + h_n[-1][b])
 
+
+# ---- States ----
+
+class Place:
+    """A session whose state is given, or looked at."""
+
+    def __init__(self, daemon, model):
+        self.daemon, self.name = daemon, daemon.session(model)
+
+    def file(self):
+        return self.daemon.get(f"/sessions/{self.name}/state").body
+
+    def give(self, run, b):
+        """h_0 and c_0 of sequence b."""
+        numbers = {f"{kind}.l{k}": layer[b] for kind in "hc" for k, layer in enumerate(run.get(f"{kind}_0", []))}
+        answer = self.daemon.request("PUT", f"/sessions/{self.name}/state", states.with_numbers(self.file(), numbers))
+        assert answer.status == 200, answer
+
+    def check(self, check, run, b):
+        """Final states of sequence b, of both stacks, as far as the run tells of them."""
+        numbers = states.numbers_of(self.file())
+        for stack, kind in itertools.product(("encoder.", ""), "hc"):
+            key = f"{stack.replace('.', '_')}{kind}_n"
+            for k, layer in enumerate(run.get(key, [])):
+                check.row(key, numbers[f"{stack}{kind}.l{k}"], layer[b])
+
+    def predict(self, sequence, **fields):
+        return self.daemon.ok("/predict", {"session": self.name, "input": sequence, **fields})
+
+    def close(self):
+        self.daemon.delete(f"/sessions/{self.name}")
+
+
+def holds_sessions(daemon, model):
+    answer = daemon.post("/sessions", {"model": model})
+    if answer.status == 201:
+        daemon.delete(f"/sessions/{answer.json['id']}")
+    return answer.status == 201
+
+
+# ---- Models that answer steps, or the whole ----
 
 def check_outputs(check, config, outputs, run, b):
     for field, rows in wanted(config, run, b).items():
         assert len(outputs) == len(rows)
         for output, row in zip(outputs, rows):
             check.row(dict(FIELDS)[field], output[field], row)
-    if "h_n" in run:
-        check_last_state(check, config, outputs, run["h_n"], b)
+    rnn = config.get("rnn", {})
+    if "h_n" in run and config["topology"] == "synced" and rnn.get("bidirectional"):
+        check_both_ends(check, rnn, outputs, run["h_n"], b)
 
 
 def replay_batch(daemon, model, config, run, check):
@@ -100,28 +139,53 @@ def replay_batch(daemon, model, config, run, check):
     for b, (sequence, result) in enumerate(zip(sequences(run), answer["results"], strict=True)):
         check_outputs(check, config, result["outputs"], run, b)
         assert daemon.ok("/predict", {**ask, "input": sequence})["outputs"] == result["outputs"]
+    if holds_sessions(daemon, model):
+        replay_states(daemon, model, config, run, check)
     for text, ids in zip(run.get("texts", []), sequences(run)):
         check.same(daemon.ok("/tokenize", {"model": model, "text": text})["tokens"], ids)
 
 
+def replay_states(daemon, model, config, run, check):
+    """Each sequence in a session, from the state that is given, or from the initial one."""
+    steps = {"steps": "all"} if config["topology"] == "synced" else {}
+    for b, sequence in enumerate(sequences(run)):
+        place = Place(daemon, model)
+        if run["kind"] == "state":
+            place.give(run, b)
+        outputs = place.predict(sequence, **{"return": RETURN}, **steps)["outputs"]
+        check_outputs(check, config, outputs, run, b)
+        place.check(check, run, b)
+        place.close()
+
+
+def replay_given(daemon, model, config, run, check):
+    """Where no session can be held, no state can be given."""
+    if holds_sessions(daemon, model):
+        replay_states(daemon, model, config, run, check)
+
+
 def replay_chunked(daemon, model, config, run, check):
-    session, position = daemon.session(model), 0
+    place, position = Place(daemon, model), 0
     for chunk in run["chunks"]:
         piece = sequences(chunk)[0]
-        answer = daemon.ok("/predict", {"session": session, "input": piece, "steps": "all", "return": RETURN,
-                                        "expect_position": position})
+        answer = place.predict(piece, steps="all", expect_position=position, **{"return": RETURN})
         position += len(piece)
         check_outputs(check, config, answer["outputs"], chunk, 0)
+        place.check(check, chunk, 0)
         assert answer["session"]["position"] == position
-    daemon.delete(f"/sessions/{session}")
+    place.close()
 
 
 def replay_greedy(daemon, model, _config, run, check):
     one = not isinstance(run["prompt_ids"][0], list)
-    for prompt, want in zip(listed(run["prompt_ids"], one), listed(run["generated_ids"], one)):
+    for b, (prompt, want) in enumerate(zip(listed(run["prompt_ids"], one), listed(run["generated_ids"], one))):
         ask = {"model": model, "temperature": 0, "max_tokens": len(want)}
         choice = daemon.ok("/generate", {**ask, "input": prompt})["choices"][0]
         check.same(choice["tokens"], want)
+        place = Place(daemon, model)  # the last token is not fed there, and what stands last in a session is
+        daemon.ok("/generate", {**ask, "session": place.name, "input": prompt, "max_tokens": len(want) - 1})
+        place.check(check, run, b)
+        place.close()
         if "prompt_text" in run and daemon.get(f"/models/{model}").json["tokenizer"]:
             assert daemon.ok("/generate", {**ask, "input": run["prompt_text"]})["choices"][0] == choice
             assert choice["text"] == run["generated_text"]
@@ -157,6 +221,11 @@ def replay_decoder(daemon, model, _config, run, check):
     fed = run["input_ids"] if captions else run["target_input_ids"]
     for b, source in enumerate(sources):
         check_fed(daemon, model, source, fed[b], run["logits"][b], check)
+        if holds_sessions(daemon, model):
+            place = Place(daemon, model)
+            daemon.ok("/score", {"session": place.name, "input": source, "target": fed[b][1:]})
+            place.check(check, run, b)
+            place.close()
     for source, greedy in zip(sources, run["greedy"]):
         choice = daemon.ok("/generate", {"model": model, "input": source, "temperature": 0,
                                          "max_tokens": greedy["max_new"]})["choices"][0]
@@ -167,15 +236,14 @@ def replay_decoder(daemon, model, _config, run, check):
 
 
 REPLAYS = {"batch": replay_batch, "lengths": replay_batch, "chunked": replay_chunked, "greedy": replay_greedy,
-           "caption": replay_decoder, "translate": replay_decoder}
+           "state": replay_given, "caption": replay_decoder, "translate": replay_decoder}
 
 
 def replay(daemon, model, config, case):
-    """All runs that HTTP can say; how many numbers, ids and letters were compared."""
+    """All runs; how many numbers, ids and letters were compared."""
     check = Check(case)
     for run in case["runs"]:
-        if run["kind"] != "state":
-            REPLAYS[run["kind"]](daemon, model, config, run, check)
+        REPLAYS[run["kind"]](daemon, model, config, run, check)
     return check.n
 
 

@@ -11,7 +11,8 @@ KJV = {"model": "kjv", "input": "And God said, ", "max_tokens": 20}
 TRANSLATOR = {"model": "translator", "input": "ach", "max_tokens": 9}
 CAPTIONER = {"model": "captioner", "input": [[0.5, -1, 2, 0, 1, -2]], "max_tokens": 9}
 IDS = {"model": "ids", "input": [3, 1, 4], "max_tokens": 6}
-ALL = [KJV, TRANSLATOR, CAPTIONER, IDS]
+ATTENDING = {"model": "attending", "input": "abcdefgh", "max_tokens": 9}
+ALL = [KJV, TRANSLATOR, CAPTIONER, ATTENDING, IDS]
 
 
 def every(requests):
@@ -60,13 +61,13 @@ def test_the_best_come_first(daemon, request_, penalty):
 
 def ends(request, choice):
     """The decoders of the zoo have eos 1."""
-    return request in (TRANSLATOR, CAPTIONER) and choice["tokens"][-1] == 1
+    return request in (TRANSLATOR, CAPTIONER, ATTENDING) and choice["tokens"][-1] == 1
 
 
-@every([IDS, CAPTIONER, TRANSLATOR])
+@every([IDS, CAPTIONER, TRANSLATOR, ATTENDING])
 def test_wide_enough_it_finds_all_there_are(daemon, request_):
     """Two tokens: a beam as wide as the vocabulary loses no beginning."""
-    size = {"ids": 12, "captioner": 9, "translator": 11}[request_["model"]]
+    size = {"ids": 12, "captioner": 9, "translator": 11, "attending": 11}[request_["model"]]
     texts = list(itertools.product(range(size), repeat=2))
     if request_ is not IDS:
         texts = [(1,)] + [t for t in texts if t[0] != 1]

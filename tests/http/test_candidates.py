@@ -94,10 +94,20 @@ def test_a_peek_leaves_the_session(daemon):
     assert daemon.position(session) == 0
 
 
+def test_a_state_that_is_returned_is_the_inputs(daemon):
+    plain = daemon.ok("/predict", {"model": "kjv", "input": INPUT, "return_state": True})
+    answer = daemon.ok("/predict", {"model": "kjv", "input": INPUT, "candidates": CANDIDATES, "return_state": True})
+    for state in (plain["state"], answer["state"]):
+        behind = daemon.ok("/predict", {"model": "kjv", "state": state, "candidates": CANDIDATES})
+        assert behind["candidates"] == answer["candidates"] == candidates(daemon)
+    expect(daemon.post("/predict", {"model": "kjv", "inputs": ["a", "b"], "candidates": ["a"], "return_state": True}),
+           422, "not_possible", "return_state")
+
+
 # ---- models that write about their input ----
 
-WRITERS = [("translator", "ach", ["A B", "C", "", "I H G F"], 1), ("captioner", [[0.5, -1, 2, 0, 1, -2]],
-                                                                     ["kl", "", "qqq"], 1)]
+WRITERS = [("translator", "ach", ["A B", "C", "", "I H G F"], 1), ("attending", "abcd", ["A B", "C", "", "I H G F"], 1),
+           ("captioner", [[0.5, -1, 2, 0, 1, -2]], ["kl", "", "qqq"], 1)]
 
 
 @pytest.mark.parametrize("model,source,texts,eos", WRITERS)

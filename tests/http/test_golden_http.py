@@ -24,17 +24,12 @@ def folders_of(variable):
     return [f for f in os.environ.get(variable, "").split(":") if f]
 
 
-def expressible(case):
-    return any(run["kind"] in replay.REPLAYS for run in case["runs"])
-
-
 def cases():
     found = {}
     for folder in FOLDERS + folders_of("RNND_GOLDEN_DIR"):
         for name in sorted(os.listdir(folder)):
             path = os.path.join(folder, name)
-            golden = os.path.join(path, "golden.json")
-            if os.path.exists(golden) and expressible(load(golden)):
+            if os.path.exists(os.path.join(path, "golden.json")):
                 found[name] = path
     return found
 

@@ -8,6 +8,9 @@ from client import collect, expect
 
 TRANSLATOR = ("translator", "ach", ["A B", "C", "I H G F E"])
 CAPTIONER = ("captioner", [[0.5, -1, 2, 0, 1, -2]], ["kl", "q", "mmnop"])
+ATTENDING = ("attending", "abcdefgh", ["A B", "C", "I H G F E"])
+EVERY = pytest.mark.parametrize("model,source,targets", [TRANSLATOR, CAPTIONER, ATTENDING],
+                                ids=["translator", "captioner", "attending"])
 BOTH = pytest.mark.parametrize("model,source,targets", [TRANSLATOR, CAPTIONER], ids=["translator", "captioner"])
 EOS = 1
 
@@ -19,19 +22,19 @@ def generate(daemon, model, source, **fields):
 
 # ---- generate ----
 
-@BOTH
+@EVERY
 def test_text_is_of_the_target_vocabulary(daemon, model, source, targets):
     for seed in range(20):
         choice = generate(daemon, model, source, seed=seed)
         shown = daemon.ok("/detokenize", {"model": model, "tokens": choice["tokens"],
-                                          **({"side": "target"} if model == "translator" else {})})["text"]
+                                          **({"side": "target"} if model != "captioner" else {})})["text"]
         assert choice["text"] == shown
         ended = choice["tokens"][-1] == EOS
         assert choice["finish_reason"] == ("stop" if ended else "length") and EOS not in choice["tokens"][:-1]
         assert ended or len(choice["tokens"]) == 12
 
 
-@BOTH
+@EVERY
 def test_a_stream_is_the_text(daemon, model, source, targets):
     request = {"model": model, "input": source, "max_tokens": 12, "seed": 4, "n": 3}
     whole = daemon.ok("/generate", request)
@@ -41,7 +44,7 @@ def test_a_stream_is_the_text(daemon, model, source, targets):
     assert done["choices"] == whole["choices"]
 
 
-@BOTH
+@EVERY
 def test_greedy_is_the_most_probable_next_token(daemon, model, source, targets):
     tokens = generate(daemon, model, source, temperature=0)["tokens"]
     for step, token in enumerate(tokens):
@@ -50,14 +53,14 @@ def test_greedy_is_the_most_probable_next_token(daemon, model, source, targets):
         assert max(range(9), key=lambda v: answer[v]["logprobs"][step]) == token or token >= 9
 
 
-@BOTH
+@EVERY
 def test_echo_has_no_place(daemon, model, source, targets):
     expect(daemon.post("/generate", {"model": model, "input": source, "echo": True}), 422, "not_possible", "echo")
 
 
 # ---- score ----
 
-@BOTH
+@EVERY
 def test_form_of_a_score(daemon, model, source, targets):
     for target in targets:
         answer = daemon.ok("/score", {"model": model, "input": source, "target": target})
@@ -70,7 +73,7 @@ def test_form_of_a_score(daemon, model, source, targets):
         assert daemon.ok("/score", {"model": model, "input": source, "target": ids})["tokens"] == answer["tokens"]
 
 
-@BOTH
+@EVERY
 def test_what_is_drawn_is_scored_alike(daemon, model, source, targets):
     choice = generate(daemon, model, source, seed=9, logprobs=0)
     score = daemon.ok("/score", {"model": model, "input": source, "target": choice["tokens"]})
@@ -78,7 +81,7 @@ def test_what_is_drawn_is_scored_alike(daemon, model, source, targets):
     assert [t["logprob"] for t in score["tokens"][:n]] == [t["logprob"] for t in choice["logprobs"]]
 
 
-@BOTH
+@EVERY
 def test_a_batch_of_targets(daemon, model, source, targets):
     sources = [source, source, source[:1]]
     batch = daemon.ok("/score", {"model": model, "inputs": sources, "targets": targets})
@@ -137,11 +140,16 @@ def test_a_session_predicts_behind_what_was_written(daemon, model, source, targe
     assert [c["logprobs"] for c in answer["candidates"]] == [c["logprobs"][3:] for c in fresh["candidates"]]
 
 
+def test_what_looks_back_holds_none(daemon):
+    error = expect(daemon.post("/sessions", {"model": "attending"}), 422, "not_possible", "model")["error"]
+    assert "looks back at the whole source" in error["message"]
+
+
 # ---- among others ----
 
 def test_among_others_they_are_what_they_are_alone(daemon):
     requests = [{"model": m, "input": s, "max_tokens": 12, "seed": i, "n": 4}
-                for i, (m, s, _) in enumerate([TRANSLATOR, CAPTIONER] * 4)]
+                for i, (m, s, _) in enumerate([TRANSLATOR, CAPTIONER, ATTENDING] * 4)]
     alone = [daemon.ok("/generate", r)["choices"] for r in requests]
     with concurrent.futures.ThreadPoolExecutor(16) as pool:
         together = [pool.submit(daemon.ok, "/generate", r) for _ in range(4) for r in requests]

@@ -41,18 +41,24 @@ static const struct config config = {.input_steps_max = 6, .inputs_max = 3, .jso
 static struct input_list list;
 static struct rnn_err err;
 
-static int read_text(const char *text)
+static int read_body(const char *text, bool candidates)
 {
     struct cJSON *json = NULL;
     int rc;
 
     memset(&err, 0, sizeof err);
     ck_assert_int_eq(json_parse(&json, text, strlen(text), 8, NULL), 0);
-    rc = input_read(&list, "input", json, &config, &err);
+    rc = candidates ? input_read_candidates(&list, json, &config, &err)
+                    : input_read(&list, "input", json, &config, &err);
     json_free(json);
     if (rc < 0)
         ck_assert_uint_eq(list.n, 0); /* empty on failure */
     return rc;
+}
+
+static int read_text(const char *text)
+{
+    return read_body(text, false);
 }
 
 static void token_model(void)
@@ -100,6 +106,26 @@ START_TEST(nothing_is_an_empty_input)
         ck_assert(!list.batch);
         input_list_free(&list);
     }
+}
+END_TEST
+
+START_TEST(candidates_are_a_list_of_their_own)
+{
+    char path[32];
+
+    ck_assert_int_eq(read_body("{\"input\":\"a\"}", true), 0);
+    ck_assert(!list.given && list.n == 1);
+    input_list_free(&list);
+    ck_assert_int_eq(read_body("{\"candidates\":[\"ab\",[],[4,1]]}", true), 0);
+    ck_assert(list.given && list.n == 3);
+    ck_assert_int_eq(list.items[0].kind, INPUT_TEXT);
+    ck_assert_int_eq(list.items[1].kind, INPUT_EMPTY); /* a model may know what to do with it */
+    ck_assert_int_eq(list.items[2].kind, INPUT_TOKENS);
+    input_path(&list, 2, path, sizeof path);
+    ck_assert_str_eq(path, "candidates[2]");
+    input_list_free(&list);
+    ck_assert_int_eq(read_body("{\"candidates\":[\"aaa\",[0,0,0,0]]}", true), RNN_ELIMIT);
+    ck_assert_str_eq(err.param, "candidates[1]");
 }
 END_TEST
 
@@ -244,6 +270,7 @@ int main(void)
 
     tcase_add_test(tests, each_kind_is_told_by_its_form);
     tcase_add_test(tests, nothing_is_an_empty_input);
+    tcase_add_test(tests, candidates_are_a_list_of_their_own);
     tcase_add_loop_test(tests, a_fault_is_named_by_its_path, 0, sizeof refused / sizeof refused[0]);
     tcase_add_test(tests, characters_count_not_bytes);
     tcase_add_test(tests, uneven_frames_cost_what_they_hold);
