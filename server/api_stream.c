@@ -110,8 +110,10 @@ static bool open_socket(struct request *request, const struct opening *opening,
 static bool make_session(struct request *request, const struct model_entry *entry,
                          struct ws_spec *spec)
 {
-    struct session_spec session = {
-        .key_name = request->key_name, .model_name = entry->name, .model = entry->model};
+    struct session_spec session = {.key_name = request->key_name,
+                                   .model_name = entry->name,
+                                   .model = entry->model,
+                                   .transient = true};
     struct session_view view;
     session_result rc = SESSION_FAIL(REPLY_INTERNAL);
 
