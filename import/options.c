@@ -54,8 +54,9 @@ static bool pairs(struct import_options *o, const struct cli_args *args)
         else if (strcmp(name, "activation") == 0)
             o->activation = value;
     }
-    if (o->activation && strcmp(o->activation, "tanh") != 0 && strcmp(o->activation, "relu") != 0)
-        good = cli_fault(args, "--activation: want tanh, relu, or MODULE=NAME, found '%s'",
+    if (o->activation && strcmp(o->activation, "tanh") != 0 && strcmp(o->activation, "relu") != 0 &&
+        strcmp(o->activation, "linear") != 0)
+        good = cli_fault(args, "--activation: want tanh, relu, linear, or MODULE=NAME, found '%s'",
                          o->activation);
     return good;
 }

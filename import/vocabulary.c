@@ -14,6 +14,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 #include "core/spec.h"
+#include "import/put.h"
 #include "models/file.h"
 
 enum { VOCAB_DEPTH = 8, NAMED_MAX = 5 };
@@ -323,14 +324,6 @@ static int check_size(const struct tokens *tokens, size_t n_ids, struct rnn_err 
 
 /* ---- vocab.json ---- */
 
-static bool put(struct cJSON *object, const char *key, struct cJSON *value)
-{
-    if (value && cJSON_AddItemToObject(object, key, value))
-        return true;
-    cJSON_Delete(value);
-    return false;
-}
-
 struct sign {
     const char *key;
     const char *const *texts;
@@ -565,6 +558,7 @@ static int from_archive(struct draft *draft, size_t n_ids, struct rnn_err *err)
         const struct archive_vocab *found = &archive->vocabs[i];
         struct cJSON *json = NULL;
         struct rnn_err fault = {0};
+        size_t n_notes = archive->n_notes;
         int rc;
 
         if (found->n != n_ids && found->n + 1 != n_ids)
@@ -581,6 +575,8 @@ static int from_archive(struct draft *draft, size_t n_ids, struct rnn_err *err)
             archive_note(archive, "vocabulary: '%s' of the file", found->name);
             continue;
         }
+        while (archive->n_notes > n_notes)
+            free(archive->notes[--archive->n_notes]);
         if (!cJSON_Compare(draft->vocab, json, true))
             archive_note(archive, "vocabulary: '%s' would fit, too, and is another one",
                          found->name);
@@ -589,15 +585,53 @@ static int from_archive(struct draft *draft, size_t n_ids, struct rnn_err *err)
     return 0;
 }
 
+/* The characters of Python's string.printable, in its order. */
+static const char printable[] = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~ \t\n\r\v\f";
+
+enum { N_PRINTABLE = sizeof printable - 1 };
+
+static int from_printable(struct draft *draft, size_t n_ids, struct rnn_err *err)
+{
+    struct tokens tokens;
+    int rc = tokens_init(&tokens, N_PRINTABLE, err);
+
+    for (size_t i = 0; i < N_PRINTABLE && rc == 0; i++)
+        rc = set(&tokens, (double)i, (const char[]){printable[i], '\0'}, err);
+    if (rc == 0)
+        rc = make(&draft->vocab, &tokens, n_ids, draft->archive, err);
+    tokens_free(&tokens);
+    if (rc < 0)
+        rnn_err_prefix(err, "--vocab printable: ");
+    return rc;
+}
+
+static void note_none(struct draft *draft, size_t n_ids)
+{
+    if (n_ids == N_PRINTABLE)
+        archive_note(draft->archive,
+                     "vocabulary: none in the file; where its trainer used Python's "
+                     "string.printable, as char-rnn.pytorch does: --vocab printable");
+    else if (n_ids > 0)
+        archive_note(draft->archive, "vocabulary: none in the file; the model takes and gives ids "
+                                     "(--vocab FILE gives them names)");
+}
+
 int vocabulary_make(struct draft *draft, struct rnn_err *err)
 {
     size_t n_ids = ids_of(draft);
+    int rc;
 
     if (draft->vocab)
         return 0;
     if (draft->options->vocab && strcmp(draft->options->vocab, "none") == 0)
         return 0;
+    if (draft->options->vocab && strcmp(draft->options->vocab, "printable") == 0)
+        return from_printable(draft, n_ids, err);
     if (draft->options->vocab)
         return from_option(draft, n_ids, err);
-    return n_ids ? from_archive(draft, n_ids, err) : 0;
+    rc = n_ids ? from_archive(draft, n_ids, err) : 0;
+    if (rc == 0 && !draft->vocab)
+        note_none(draft, n_ids);
+    return rc;
 }

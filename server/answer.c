@@ -109,6 +109,34 @@ void answer_token(struct buf *out, const struct rnn_model *model, uint32_t id)
     buf_u64(out, id);
 }
 
+void answer_ids(struct buf *out, const uint32_t *tokens, size_t n)
+{
+    buf_putc(out, '[');
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            buf_putc(out, ',');
+        buf_u64(out, tokens[i]);
+    }
+    buf_putc(out, ']');
+}
+
+void answer_decoded(struct buf *out, const struct rnn_model *model, const uint32_t *tokens,
+                    size_t n)
+{
+    struct rnn_decoder decoder = {0};
+    struct buf bytes = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        const char *piece = "";
+        size_t len = rnn_decode(model, &decoder, tokens[i], &piece);
+
+        buf_put(&bytes, piece, len);
+    }
+    buf_json_string(out, bytes.data ? bytes.data : "", bytes.len);
+    out->failed |= bytes.failed;
+    buf_free(&bytes);
+}
+
 void answer_session(struct buf *out, const struct session_view *view)
 {
     buf_puts(out, "{\"id\":");

@@ -163,22 +163,6 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
 /* ---- The answer ---- */
 
-static void put_text(struct beam_job *b, struct buf *out, const struct rnn_beam_text *text)
-{
-    struct rnn_decoder decoder = {0};
-    struct buf bytes = {0};
-
-    for (size_t i = 0; b->info->tokenizer && i < text->n; i++) {
-        const char *piece = "";
-        size_t len = rnn_decode(b->job.model, &decoder, text->tokens[i], &piece);
-
-        buf_put(&bytes, piece, len);
-    }
-    buf_json_string(out, bytes.data ? bytes.data : "", bytes.len);
-    out->failed |= bytes.failed;
-    buf_free(&bytes);
-}
-
 static void put_choice(struct beam_job *b, struct buf *out, size_t index)
 {
     const struct rnn_beam_text *text = &b->texts[index];
@@ -186,14 +170,10 @@ static void put_choice(struct beam_job *b, struct buf *out, size_t index)
     buf_puts(out, index ? ",{\"index\":" : "{\"index\":");
     buf_u64(out, index);
     buf_puts(out, ",\"text\":");
-    put_text(b, out, text);
-    buf_puts(out, ",\"tokens\":[");
-    for (size_t i = 0; i < text->n; i++) {
-        if (i > 0)
-            buf_putc(out, ',');
-        buf_u64(out, text->tokens[i]);
-    }
-    buf_puts(out, "],\"finish_reason\":");
+    answer_decoded(out, b->job.model, text->tokens, b->info->tokenizer ? text->n : 0);
+    buf_puts(out, ",\"tokens\":");
+    answer_ids(out, text->tokens, text->n);
+    buf_puts(out, ",\"finish_reason\":");
     buf_puts(out, text->ended ? "\"stop\"" : "\"length\"");
     buf_puts(out, ",\"logprob\":");
     buf_f64(out, text->logprob);

@@ -75,6 +75,20 @@ static int resolve(struct predict_job *p, size_t i, struct rnn_err *err)
     return rnn_fail_at(err, RNN_ERANGE, path, -1, "%s: is empty; want at least one token", path);
 }
 
+/* Bytes that a candidate's text has, at most; a space may stand before each of its words. */
+static size_t text_bytes_of(const struct predict_job *p, const struct input *item)
+{
+    size_t total = item->text_len;
+
+    for (size_t i = 0; !item->text && i < item->n; i++) {
+        size_t len = 0;
+
+        (void)rnn_token_text(p->job.model, item->tokens[i], &len);
+        total += len + 3; /* and where it is unknown, U+FFFD */
+    }
+    return total;
+}
+
 static int check_bytes(const struct predict_job *p, size_t n_tokens, size_t text_bytes,
                        struct rnn_err *err)
 {
@@ -106,7 +120,7 @@ int candidates_prepare(struct predict_job *p, struct rnn_err *err)
         if (rc < 0)
             return rc;
         n_tokens += length_of(p, item);
-        text_bytes += item->text_len;
+        text_bytes += text_bytes_of(p, item);
     }
     p->candidates = calloc(p->job.n_sequences, sizeof *p->candidates);
     if (!p->candidates)
@@ -174,25 +188,14 @@ enum sequence_next candidates_stepped(struct predict_job *p, struct job_sequence
 /* The text as it was given, or that of the given ids. */
 static void put_text(const struct predict_job *p, struct buf *out, const struct input *item)
 {
-    struct rnn_decoder decoder = {0};
-    struct buf bytes = {0};
-
     if (!p->info->tokenizer)
         return;
-    for (size_t i = 0; !item->text && i < item->n; i++) {
-        const char *piece = "";
-        size_t len = rnn_decode(p->job.model, &decoder, item->tokens[i], &piece);
-
-        buf_put(&bytes, piece, len);
-    }
     buf_puts(out, "\"text\":");
     if (item->text)
         buf_json_string(out, item->text, item->text_len);
     else
-        buf_json_string(out, bytes.data ? bytes.data : "", bytes.len);
+        answer_decoded(out, p->job.model, item->tokens, item->n);
     buf_putc(out, ',');
-    out->failed |= bytes.failed;
-    buf_free(&bytes);
 }
 
 static void put_candidate(struct predict_job *p, struct buf *out, struct job_sequence *sequence,
@@ -218,6 +221,7 @@ static void put_candidate(struct predict_job *p, struct buf *out, struct job_seq
     buf_puts(out, "],\"probability\":");
     buf_f32(out, (float)share);
     buf_putc(out, '}');
+    out->failed |= sequence->out.failed;
     buf_free(&sequence->out);
 }
 

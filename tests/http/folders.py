@@ -179,6 +179,7 @@ def make_zoo(root):
     make(at("weather"), kind="dense", size=2, outputs=4, activation="gaussian", cell="gru", seed=20,
          units=([10.0, 1000.0], [3.0, 20.0]), scale=0.3)
     make(at("doubtful"), kind="dense", size=2, outputs=6, activation="gaussian", seed=21)
+    make(at("window"), kind="dense", size=2, outputs=2, activation="none", topology="many_to_one", seed=24)
     make(at("pendulum"), kind="dense", size=2, outputs=2, activation="none", cell="rnn_tanh", seed=22)
     # texts in other topologies
     copy_case(at("translator"), "seq2seq-lstm", TRANSLATION)

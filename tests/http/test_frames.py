@@ -9,7 +9,8 @@ SKETCH = {"model": "sketch", "input": [[0, 0, 1, 0, 0]], "max_frames": 60, "seed
 HANDWRITING = {"model": "handwriting", "input": [[0, 0, 0], [1, 1, 0]], "max_frames": 25, "seed": 6}
 WEATHER = {"model": "weather", "input": [[10, 1000], [11, 990]], "max_frames": 25, "seed": 7}
 PENDULUM = {"model": "pendulum", "input": [[0.5, -0.5]], "max_frames": 25, "seed": 8}
-ALL = [SKETCH, HANDWRITING, WEATHER, PENDULUM]
+WINDOW = {"model": "window", "input": [[0.5, -0.5], [0.25, 1]], "max_frames": 25, "seed": 9}
+ALL = [SKETCH, HANDWRITING, WEATHER, PENDULUM, WINDOW]
 DRAWN = [SKETCH, HANDWRITING, WEATHER]
 
 
@@ -101,6 +102,7 @@ def test_temperature_zero_is_the_mean_fed_back(daemon, request_):
     """Frame for frame what a client would do that asks /predict and feeds the answer itself."""
     session = daemon.session(request_["model"])
     output = daemon.ok("/predict", {"session": session, "input": request_["input"], "steps": "last"})["outputs"][0]
+    fed = list(request_["input"])
     for frame in drawn(daemon, request_, temperature=0, max_frames=12):
         if "mixture" in output:
             mixture, pen = output["mixture"], output["pen"]
@@ -110,7 +112,10 @@ def test_temperature_zero_is_the_mean_fed_back(daemon, request_):
         else:
             want = output["values"]
         assert frame == want
+        fed.append(frame)
         output = daemon.ok("/predict", {"session": session, "input": [frame]})["outputs"][0]
+        whole = daemon.ok("/predict", {"model": request_["model"], "input": fed, "steps": "last"})["outputs"][0]
+        assert {k: v for k, v in whole.items() if k != "step"} == {k: v for k, v in output.items() if k != "step"}
 
 
 def test_a_seed_changes_nothing_where_nothing_is_drawn(daemon):

@@ -71,3 +71,24 @@ def test_langid_is_as_good_as_it_says(shipped):
     right = share([got == e["label"] for got, e in zip(answers, some)])
     assert len(some) == says["testfile_n"]
     assert abs(right - says["testfile_accuracy"]) <= ties / len(some) + 1e-9
+
+
+# ---- tagger: a label for each word ----
+
+def labels_of(result):
+    return [output["top"][0]["label"] for output in result["outputs"]]
+
+
+def test_tagger_writes_a_sentence(shipped):
+    answer = shipped.ok("/predict", {"model": "tagger", "input": "where are you going he said i am going to jerusalem", "steps": "all", "top_k": 1})
+    assert labels_of(answer) == "A a a a? A a, A a a a A.".split()
+
+
+def test_tagger_is_as_good_as_it_says(shipped):
+    some, says = examples("tagger"), quality("tagger")
+    results = ask(shipped, "/predict", "tagger", [e["text"] for e in some], steps="all", top_k=1)
+    answers = [labels_of(result) for result in results]
+    ties = check(answers, [e["pred"].split() for e in some], [e["margin"] for e in some])
+    right = [got == label for row, e in zip(answers, some) for got, label in zip(row, e["label"].split(), strict=True)]
+    assert len(right) == says["testfile_n"]
+    assert abs(share(right) - says["testfile_accuracy"]) <= ties / len(right) + 1e-9
