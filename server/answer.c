@@ -120,10 +120,9 @@ void answer_ids(struct buf *out, const uint32_t *tokens, size_t n)
     buf_putc(out, ']');
 }
 
-void answer_decoded(struct buf *out, const struct rnn_model *model, const uint32_t *tokens,
-                    size_t n)
+void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_decoder decoder,
+                    const uint32_t *tokens, size_t n)
 {
-    struct rnn_decoder decoder = {0};
     struct buf bytes = {0};
 
     for (size_t i = 0; i < n; i++) {
