@@ -1,5 +1,5 @@
-/* Bytes that claim to be states: as a client sends them, and as the store keeps them.  What is taken
- * must be whole: written again it reads the same, and no number in it is not finite. */
+/* Bytes that claim to be states: as a client sends them, and as the store keeps them.  What is
+ * taken must be whole: written again it reads the same, and no number in it is not finite. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
