@@ -38,6 +38,8 @@ static bool reads_one_hot(struct making *m, size_t width)
 
     if (options->one_hot || options->dense)
         return options->one_hot;
+    if (width == 1)
+        return false; /* there is nothing to choose from */
     if (options->vocab && strcmp(options->vocab, "none") != 0) {
         archive_note(archive, "input: there is a vocabulary: taken for one-hot ids (--dense: they "
                               "are numbers)");
