@@ -225,7 +225,8 @@ static void turn(uv_check_t *check)
         uv_idle_stop(&w->keep_turning);
     atomic_store_explicit(&w->busy, busy(w), memory_order_relaxed);
     atomic_fetch_add_explicit(&w->beats, 1, memory_order_relaxed);
-    if (w->closing && !w->shard.http && jobs_busy(w->shard.jobs) == 0)
+    if (w->closing && !w->shard.http && jobs_busy(w->shard.jobs) == 0 &&
+        sessions_saving(w->shard.sessions) == 0)
         atomic_store_explicit(&w->closed, true, memory_order_release);
 }
 

@@ -165,6 +165,8 @@ def make_zoo(root):
         return os.path.join(root, name)
     make(at("multibyte"), tokens=MULTIBYTE, hidden=32, layers=2, kind="embedding", seed=11)
     make(at("unknown"), tokens=["<unk>", "x", "y", "z"], specials={"unk": 0}, seed=12)
+    make(at("words"), tokens=["<unk>", "the", "cat", "sat", "on", ",", "."], specials={"kind": "word", "unk": 0},
+         cell="gru", seed=23)
     make(at("ids"), size=12, cell="gru", seed=13)  # no vocabulary at all
     make(at("sensor"), kind="dense", size=3, outputs=2, activation="none", cell="gru", seed=14)
     make(at("flags"), kind="dense", size=2, labels=["low", "high", "odd"], activation="sigmoid",
