@@ -32,10 +32,20 @@ static uint64_t size_of(const char *path)
     return (uint64_t)info.st_size;
 }
 
+/* A fault may quote the file; a terminal would obey its control characters. */
 static int fail_file(const char *path, const struct rnn_err *err)
 {
+    char text[sizeof err->text];
+    size_t i = 0;
+
+    for (; err->text[i]; i++) {
+        unsigned char c = (unsigned char)err->text[i];
+
+        text[i] = c < ' ' || c == 0x7F ? '?' : err->text[i];
+    }
+    text[i] = '\0';
     fflush(stdout);
-    return cli_fail("%s: %s", path, err->text);
+    return cli_fail("%s: %s", path, text);
 }
 
 /* Reads the file and makes a draft of it. */
