@@ -13,6 +13,7 @@ struct request;
     X(REPLY_OUT_OF_RANGE, 400, "out_of_range") /* a number outside its bounds */                   \
     X(REPLY_KEY_MISSING, 401, "key_missing")                                                       \
     X(REPLY_KEY_UNKNOWN, 401, "key_unknown")                                                       \
+    X(REPLY_ORIGIN, 403, "origin") /* a page of another site */                                    \
     X(REPLY_NO_ROUTE, 404, "no_route")                                                             \
     X(REPLY_NO_MODEL, 404, "no_model")                                                             \
     X(REPLY_NO_SESSION, 404, "no_session")                                                         \
@@ -37,6 +38,7 @@ struct request;
     X(REPLY_NOT_SUPPORTED, 422, "not_supported") /* a known field that is not honoured */          \
     X(REPLY_QUEUE_FULL, 429, "queue_full")       /* with Retry-After */                            \
     X(REPLY_SESSION_LIMIT, 429, "session_limit")                                                   \
+    X(REPLY_UPGRADE, 426, "upgrade") /* not asked to become a WebSocket of version 13 */           \
     X(REPLY_SNAPSHOT_LIMIT, 429, "snapshot_limit")                                                 \
     X(REPLY_HEADERS_TOO_LARGE, 431, "headers_too_large")                                           \
     X(REPLY_INTERNAL, 500, "internal")                                                             \

@@ -372,6 +372,16 @@ session_result session_view(struct sessions *sessions, const char *id, const cha
     return rc;
 }
 
+session_result session_keep(struct sessions *sessions, const char *id, const char *key_name)
+{
+    struct session *session = NULL;
+    session_result rc = session_find(sessions, id, key_name, &session);
+
+    if (rc == 0)
+        session_touch(sessions, session);
+    return rc;
+}
+
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name)
 {
     struct session *session = NULL;

@@ -70,6 +70,10 @@ session_result session_create(struct sessions *sessions, const struct session_sp
                               struct session_view *view);
 session_result session_view(struct sessions *sessions, const char *id, const char *key_name,
                             struct session_view *view);
+
+/* As if it had been used now. */
+session_result session_keep(struct sessions *sessions, const char *id, const char *key_name);
+
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name);
 
 /* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in

@@ -20,6 +20,7 @@
 #include "server/metrics.h"
 #include "server/sched.h"
 #include "server/session.h"
+#include "server/ws.h"
 
 #define EXPIRE_MS 1000u
 
@@ -271,6 +272,8 @@ static void on_stop(struct shard *shard, struct message *message)
     (void)message;
     jobs_free(shard->jobs);
     shard->jobs = NULL;
+    websockets_free(shard->websockets);
+    shard->websockets = NULL;
     handles_close(worker_of(shard));
 }
 
@@ -357,6 +360,8 @@ static int contents_open(struct worker *w, struct rnn_err *err)
     if (rc == 0)
         rc = jobs_new(&shard->jobs, shard, err);
     if (rc == 0)
+        rc = websockets_new(&shard->websockets, shard, err);
+    if (rc == 0)
         rc = http_start(&shard->http, shard, err);
     return rc;
 }
@@ -416,6 +421,8 @@ void shard_free(struct shard *shard)
         http_stop(shard->http);
     if (shard->jobs)
         jobs_free(shard->jobs);
+    if (shard->websockets)
+        websockets_free(shard->websockets);
     handles_close(w);
     if (w->loop_open) {
         uv_run(&w->loop, UV_RUN_DEFAULT);
