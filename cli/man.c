@@ -113,6 +113,7 @@ static const char rest[] =
     "Read the settings and the keys again.\n"
     "Settings that are fixed until the next start stay, which the log says; with a fault in the\n"
     "new settings all of the old ones stay.\n"
+    "Models stay as they are: POST /models/NAME/reload opens one anew.\n"
     ".PP\n"
     "The other commands end by SIGINT and SIGTERM as any program does, but cleanly.\n"
     "So they do where the reader of their output goes away (SIGPIPE).\n"

@@ -1,7 +1,7 @@
 /* GET /models and /models/{name}: what each model is. */
 #include "server/api.h"
 
-#include <stdlib.h>
+#include <string.h>
 
 #include "server/answer.h"
 
@@ -104,7 +104,40 @@ static void put_output(struct buf *out, const struct rnn_model_info *info)
     buf_putc(out, ']');
 }
 
-static void put_model(struct buf *out, const struct model_entry *entry)
+static void put_version(struct buf *out, const struct model_entry *entry, bool current)
+{
+    const struct rnn_model_info *info = rnn_model_info(entry->model);
+
+    buf_puts(out, "{\"fingerprint\":");
+    answer_text(out, info->fingerprint);
+    buf_printf(out, ",\"current\":%s", current ? "true" : "false");
+    put_field(out, "sessions", entry->n_sessions);
+    put_field(out, "weight_bytes", info->weight_bytes);
+    buf_puts(out, ",\"loaded_at\":");
+    answer_time(out, entry->loaded_unix_ms);
+    buf_putc(out, '}');
+}
+
+/* The versions before it that sessions stand on. */
+struct older {
+    struct model_entry *entries;
+    size_t n;
+};
+
+static void put_versions(struct buf *out, const struct model_entry *entry,
+                         const struct older *older)
+{
+    buf_puts(out, ",\"versions\":[");
+    put_version(out, entry, true);
+    for (size_t i = 0; i < older->n; i++)
+        if (strcmp(older->entries[i].name, entry->name) == 0) {
+            buf_putc(out, ',');
+            put_version(out, &older->entries[i], false);
+        }
+    buf_putc(out, ']');
+}
+
+static void put_model(struct buf *out, const struct model_entry *entry, const struct older *older)
 {
     const struct rnn_model_info *info = rnn_model_info(entry->model);
 
@@ -136,43 +169,91 @@ static void put_model(struct buf *out, const struct model_entry *entry)
     buf_f64(out, entry->load_seconds);
     buf_puts(out, ",\"loaded_at\":");
     answer_time(out, entry->loaded_unix_ms);
+    put_field(out, "sessions", entry->n_sessions);
+    put_versions(out, entry, older);
     buf_puts(out, ",\"metrics\":");
     buf_puts(out, info->metrics_json ? info->metrics_json : "null");
     buf_putc(out, '}');
 }
 
-void api_model_list(struct request *request, const char *arg)
+static bool is_served(const struct model_entry *entries, size_t n, const char *name)
 {
-    struct model_entry *entries;
-    struct rnn_err err = {0};
-    struct buf body = {0};
-    size_t n;
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(entries[i].name, name) == 0)
+            return true;
+    return false;
+}
 
-    (void)arg;
-    if (models_list(request->shard->server->models, &entries, &n, &err) < 0) {
-        reply_failure(request, &err);
-        return;
+/* Of names that are not served any more. */
+static void put_unloaded(struct buf *out, const struct model_entry *entries, size_t n,
+                         const struct older *older)
+{
+    bool first = true;
+
+    buf_puts(out, ",\"unloaded\":[");
+    for (size_t i = 0; i < older->n; i++) {
+        if (is_served(entries, n, older->entries[i].name))
+            continue;
+        buf_puts(out, first ? "{\"name\":" : ",{\"name\":");
+        answer_text(out, older->entries[i].name);
+        buf_puts(out, ",\"version\":");
+        put_version(out, &older->entries[i], false);
+        buf_putc(out, '}');
+        first = false;
     }
-    buf_puts(&body, "{\"models\":[");
+    buf_putc(out, ']');
+}
+
+static void put_list(struct buf *out, const struct model_entry *entries, size_t n,
+                     const struct older *older)
+{
+    buf_puts(out, "{\"models\":[");
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
-            buf_putc(&body, ',');
-        put_model(&body, &entries[i]);
-        rnn_model_unref(entries[i].model);
+            buf_putc(out, ',');
+        put_model(out, &entries[i], older);
     }
-    free(entries);
-    buf_puts(&body, "]}");
-    reply_json(request, 200, &body);
+    buf_putc(out, ']');
+    put_unloaded(out, entries, n, older);
+    buf_putc(out, '}');
+}
+
+void api_model_list(struct request *request, const char *arg)
+{
+    struct models *models = request->shard->server->models;
+    struct model_entry *entries = NULL;
+    struct older older = {0};
+    struct rnn_err err = {0};
+    struct buf body = {0};
+    size_t n = 0;
+
+    (void)arg;
+    if (models_list(models, &entries, &n, &err) < 0 ||
+        models_list_old(models, &older.entries, &older.n, &err) < 0) {
+        reply_failure(request, &err);
+    } else {
+        put_list(&body, entries, n, &older);
+        reply_json(request, 200, &body);
+        models_list_free(older.entries, older.n);
+    }
+    models_list_free(entries, n);
 }
 
 void api_model_get(struct request *request, const char *arg)
 {
     struct model_entry entry;
+    struct older older = {0};
+    struct rnn_err err = {0};
     struct buf body = {0};
 
     if (!api_model(request, arg, &entry))
         return;
-    put_model(&body, &entry);
+    if (models_list_old(request->shard->server->models, &older.entries, &older.n, &err) < 0) {
+        reply_failure(request, &err);
+    } else {
+        put_model(&body, &entry, &older);
+        reply_json(request, 200, &body);
+        models_list_free(older.entries, older.n);
+    }
     rnn_model_unref(entry.model);
-    reply_json(request, 200, &body);
 }

@@ -1,6 +1,8 @@
 /* Operations: life, readiness, metrics, version, the interface's own description. */
 #include "server/api.h"
 
+#include <stdlib.h>
+
 #include "server/answer.h"
 #include "server/metrics.h"
 #include "server/models.h"
@@ -36,11 +38,14 @@ static void put_list(struct buf *body, const char *key, const char *const *list)
 /* Ready, with what lies in the models folder and is not served, if there is anything. */
 static void reply_ready(struct request *request)
 {
-    const struct models *models = request->shard->server->models;
+    struct models *models = request->shard->server->models;
+    char **failed = models_failed(models);
     struct buf body = {0};
 
     buf_puts(&body, "{\"status\":\"ready\"");
-    put_list(&body, "failed_models", models_failed(models));
+    if (failed)
+        put_list(&body, "failed_models", (const char *const *)failed);
+    free(failed);
     put_list(&body, "to_import", models_to_import(models));
     buf_putc(&body, '}');
     reply_json(request, 200, &body);

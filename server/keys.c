@@ -279,3 +279,41 @@ const char *keys_name(const struct keys *keys, const char *key)
     explicit_bzero(guess, sizeof(guess));
     return found ? keys->entries[found - 1].name : NULL;
 }
+
+/* The next word from *at on; its length, or 0 at the end. */
+static size_t next_word(const char **at)
+{
+    *at += strspn(*at, " \t");
+    return strcspn(*at, " \t");
+}
+
+static bool is_word(const char *word, size_t len, const char *name)
+{
+    return strlen(name) == len && memcmp(word, name, len) == 0;
+}
+
+bool keys_admin(const char *admin_keys, const char *name)
+{
+    size_t len;
+
+    for (const char *word = admin_keys; (len = next_word(&word)) > 0; word += len)
+        if (is_word(word, len, "*") || (*name && is_word(word, len, name)))
+            return true;
+    return false;
+}
+
+static bool has_name(const struct keys *keys, const char *word, size_t len)
+{
+    for (size_t i = 0; keys && i < keys->n; i++)
+        if (is_word(word, len, keys->entries[i].name))
+            return true;
+    return false;
+}
+
+const char *keys_stranger(const struct keys *keys, const char *admin_keys, size_t *len)
+{
+    for (const char *word = admin_keys; (*len = next_word(&word)) > 0; word += *len)
+        if (!is_word(word, *len, "*") && !has_name(keys, word, *len))
+            return word;
+    return NULL;
+}

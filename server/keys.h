@@ -5,6 +5,7 @@
 #ifndef SERVER_KEYS_H
 #define SERVER_KEYS_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 
@@ -25,5 +26,13 @@ size_t keys_count(const struct keys *keys);
 /* The name that belongs to `key` (as long as the set lives), or NULL.  Takes the same time whatever
  * the key: every one of the set is compared over its full width. */
 const char *keys_name(const struct keys *keys, const char *key);
+
+/* Whether whoever has the key of that name ("": no keys are asked for) may change models, by the
+ * option admin_keys: names, separated by spaces, or "*" for everybody.  Any thread. */
+bool keys_admin(const char *admin_keys, const char *name);
+
+/* The first word of such a list that is no name of the set (NULL: an empty one) and not "*", with
+ * its length in *len; NULL: there is none. */
+const char *keys_stranger(const struct keys *keys, const char *admin_keys, size_t *len);
 
 #endif

@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/models.h"
 #include "server/shard.h"
 
 #define BUCKETS_MAX   24
@@ -402,11 +403,71 @@ static void page_routes(struct buf *out, const struct server *server)
         }
 }
 
+/* ---- Models ---- */
+
+static void put_label(struct buf *out, const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '\\' || *text == '"')
+            buf_putc(out, '\\');
+        if (*text == '\n')
+            buf_puts(out, "\\n");
+        else
+            buf_putc(out, *text);
+    }
+}
+
+/* The served versions by themselves, and all older ones of a name together. */
+static void put_versions(struct buf *out, const char *metric, const struct model_entry *entries,
+                         size_t n, bool old, bool bytes)
+{
+    for (size_t i = 0; i < n; i++) {
+        uint64_t value = 0;
+        bool first = true;
+
+        for (size_t j = 0; j < n; j++) {
+            if (strcmp(entries[j].name, entries[i].name) != 0)
+                continue;
+            first &= j >= i;
+            value += bytes ? rnn_model_info(entries[j].model)->weight_bytes : entries[j].n_sessions;
+        }
+        if (!first)
+            continue;
+        buf_printf(out, "%s{model=\"", metric);
+        put_label(out, entries[i].name);
+        buf_printf(out, "\",version=\"%s\"} ", old ? "old" : "current");
+        buf_u64(out, value);
+        buf_putc(out, '\n');
+    }
+}
+
+static void page_models(struct buf *out, struct models *models)
+{
+    struct model_entry *current = NULL, *old = NULL;
+    size_t n = 0, n_old = 0;
+
+    if (!models)
+        return;
+    if (models_list(models, &current, &n, NULL) == 0 &&
+        models_list_old(models, &old, &n_old, NULL) == 0) {
+        head(out, "rnnd_model_weight_bytes", "gauge",
+             "memory of weights: of what is served, and of old versions that sessions stand on");
+        put_versions(out, "rnnd_model_weight_bytes", current, n, false, true);
+        put_versions(out, "rnnd_model_weight_bytes", old, n_old, true, true);
+        head(out, "rnnd_model_sessions", "gauge", "sessions that stand on them");
+        put_versions(out, "rnnd_model_sessions", current, n, false, false);
+        put_versions(out, "rnnd_model_sessions", old, n_old, true, false);
+        models_list_free(old, n_old);
+    }
+    models_list_free(current, n);
+}
+
 void metrics_page(struct buf *out, const struct server *server)
 {
     page_requests(out, server);
     page_routes(out, server);
     page_counters(out, server);
     page_gauges(out, server);
+    page_models(out, server->models);
     page_histograms(out, server);
 }

@@ -13,7 +13,8 @@ struct request;
     X(REPLY_OUT_OF_RANGE, 400, "out_of_range") /* a number outside its bounds */                   \
     X(REPLY_KEY_MISSING, 401, "key_missing")                                                       \
     X(REPLY_KEY_UNKNOWN, 401, "key_unknown")                                                       \
-    X(REPLY_ORIGIN, 403, "origin") /* a page of another site */                                    \
+    X(REPLY_NOT_ADMIN, 403, "not_admin") /* the key may not change models */                       \
+    X(REPLY_ORIGIN, 403, "origin")       /* a page of another site */                              \
     X(REPLY_NO_ROUTE, 404, "no_route")                                                             \
     X(REPLY_NO_MODEL, 404, "no_model")                                                             \
     X(REPLY_NO_SESSION, 404, "no_session")                                                         \
@@ -26,6 +27,8 @@ struct request;
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \
     X(REPLY_POSITION, 409, "position")                                                             \
     X(REPLY_SESSION_ORPHANED, 409, "session_orphaned") /* its model is not served any more */      \
+    X(REPLY_MODEL_EXISTS, 409, "model_exists")         /* it is served already */                  \
+    X(REPLY_MODEL_BUSY, 409, "model_busy")             /* another change is under way */           \
     X(REPLY_SESSION_EXPIRED, 410, "session_expired")                                               \
     X(REPLY_TOO_LARGE, 413, "too_large")                                                           \
     X(REPLY_MEDIA_TYPE, 415, "media_type")                                                         \
@@ -34,6 +37,7 @@ struct request;
     X(REPLY_FRAME_WIDTH, 422, "frame_width")                                                       \
     X(REPLY_STATE_DAMAGED, 422, "state_damaged") /* no state file, or bytes have changed */        \
     X(REPLY_STATE_FOREIGN, 422, "state_foreign") /* a state of another model */                    \
+    X(REPLY_MODEL_INVALID, 422, "model_invalid") /* its folder cannot be opened */                 \
     X(REPLY_NO_POINT, 422, "no_point")           /* nothing to rewind to */                        \
     X(REPLY_NOT_SUPPORTED, 422, "not_supported") /* a known field that is not honoured */          \
     X(REPLY_QUEUE_FULL, 429, "queue_full")       /* with Retry-After */                            \

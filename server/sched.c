@@ -392,3 +392,14 @@ void sched_forget(struct sched *sched, const struct rnn_model *model)
     if (!sched->turning)
         sweep_forgotten(sched);
 }
+
+void sched_forget_unknown(struct sched *sched,
+                          bool (*is_known)(void *context, const struct rnn_model *model),
+                          void *context)
+{
+    for (struct lane *lane = sched->lanes; lane != NULL; lane = lane->next)
+        if (!is_known(context, lane->model))
+            lane->forgotten = true;
+    if (!sched->turning)
+        sweep_forgotten(sched);
+}

@@ -76,4 +76,9 @@ size_t sched_active(const struct sched *sched); /* ready and paused */
 /* Gives back scratch of a model that no sequence uses (after an unload). */
 void sched_forget(struct sched *sched, const struct rnn_model *model);
 
+/* The same of all models of which `is_known` says no. */
+void sched_forget_unknown(struct sched *sched,
+                          bool (*is_known)(void *context, const struct rnn_model *model),
+                          void *context);
+
 #endif

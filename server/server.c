@@ -9,6 +9,7 @@
 #include "server/server.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +32,7 @@
 #define LOOK_MS      5  /* between two looks at whether the shards are idle, while draining */
 #define CANCEL_MAX_S 10 /* for cancelled requests to end; then the process goes as it stands */
 #define EXIT_STUCK   1
+#define MAPPED_BYTES (1 << 20) /* blocks from this size on are mapped each by itself */
 #define EXIT_FAULT   1
 
 enum stage { STAGE_SERVING, STAGE_DRAINING, STAGE_CANCELLING, STAGE_CLOSING };
@@ -103,6 +105,20 @@ static int keys_read(const char *path, struct keys **out)
     return rc;
 }
 
+/* A name that was mistyped would only be noticed when it is needed. */
+static void note_strangers(const struct config *config, const struct keys *keys)
+{
+    const char *word = config->admin_keys;
+    size_t len;
+
+    for (; (word = keys_stranger(keys, word, &len)) != NULL; word += len) {
+        char name[65];
+
+        (void)snprintf(name, sizeof(name), "%.*s", (int)(len < 64 ? len : 64), word);
+        log_line(CONFIG_LOG_WARNING, "admin_keys names no key", LOG_TEXT("name", name));
+    }
+}
+
 static bool keep_old(struct daemon *d, struct config *config, struct keys *keys)
 {
     struct old *old = malloc(sizeof(*old));
@@ -165,6 +181,7 @@ static void reload(struct daemon *d)
     atomic_store_explicit(&d->server.config, config, memory_order_release);
     atomic_store_explicit(&d->server.keys, keys, memory_order_release);
     log_set_level((enum config_log_level)config->log_level);
+    note_strangers(config, keys);
     log_line(CONFIG_LOG_INFO, "reloaded", LOG_NUMBER("keys", keys ? keys_count(keys) : 0));
 }
 
@@ -467,6 +484,7 @@ static int start(struct daemon *d, struct rnn_err *err)
         }
         atomic_store_explicit(&d->server.keys, keys, memory_order_release);
     }
+    note_strangers(config, keys);
     rc = seal_key_read(config->seal_key, d->server.seal_key, err);
     if (rc == 0)
         rc = open_models(d, err);
@@ -485,6 +503,9 @@ int server_run(const struct config *config, const struct server_source *source)
     struct rnn_err err = {0};
     int rc;
 
+    /* Weights, and what opening them takes for a while, go back to the system as they are freed:
+     * left to itself, libc keeps blocks of a size that was freed once. */
+    (void)mallopt(M_MMAP_THRESHOLD, MAPPED_BYTES);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN); /* a write past a limit on file size fails like one on a full disk */
     d.server.started_ns = now_ns();

@@ -31,6 +31,7 @@ struct server {
     _Atomic(const struct keys *) keys; /* likewise */
     atomic_bool ready;                 /* /readyz */
     atomic_bool draining;              /* SIGTERM has come */
+    atomic_bool changing;              /* a change of a model walks the shards: none may close */
     atomic_uint n_connections;
     atomic_size_t n_sessions;
     uint64_t started_ns;

@@ -19,6 +19,7 @@
 #include <sys/random.h>
 
 #include "server/metrics.h"
+#include "server/models.h"
 #include "server/server.h"
 #include "server/store.h"
 
@@ -62,6 +63,11 @@ const char *session_fault(enum reply_error error)
 
 /* ---- One session ---- */
 
+static struct models *models_of(const struct sessions *sessions)
+{
+    return sessions->shard->server->models;
+}
+
 static struct session *due_first(const struct sessions *sessions)
 {
     struct due *due = heap_first(&sessions->heap);
@@ -76,8 +82,10 @@ static void state_free(struct session *session)
         explicit_bzero(session->state, session->state_bytes);
     free(session->state);
     rnn_model_unref(session->model);
+    rnn_model_unref(session->next_model);
+    rnn_model_unref(session->moving_to);
     session->state = NULL;
-    session->model = NULL;
+    session->model = session->next_model = session->moving_to = NULL;
 }
 
 void session_free(struct session *session)
@@ -98,6 +106,8 @@ static void uncount(struct sessions *sessions, struct session *session)
         metrics_gauge_add(metrics, G_SESSIONS_STORED, -1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, -(int64_t)session->bytes);
     sessions->resident_bytes -= session->bytes;
+    if (session->model != NULL)
+        models_leave(models_of(sessions), session->model);
 }
 
 void session_recount(struct sessions *sessions, struct session *session)
@@ -141,12 +151,10 @@ static size_t tombstones_max(const struct sessions *sessions)
     return (size_t)shard_config(shard)->sessions_max / shard->server->n_shards + TOMBSTONES_SPARE;
 }
 
-/* Nobody uses it and its time has come. */
-static void session_bury(struct sessions *sessions, struct session *session)
+void session_bury(struct sessions *sessions, struct session *session)
 {
     int64_t gone_ms = shard_config(sessions->shard)->session_gone_s * 1000;
 
-    metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
     session_wake(sessions, session);
     session_store_leave(sessions, session);
     session_order_remove(sessions, session);
@@ -160,6 +168,13 @@ static void session_bury(struct sessions *sessions, struct session *session)
         heap_move(&sessions->heap, &session->due, session->expires_ms + gone_ms);
 }
 
+/* Nobody uses it and its time has come. */
+static void expire(struct sessions *sessions, struct session *session)
+{
+    metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
+    session_bury(sessions, session);
+}
+
 session_result session_find(struct sessions *sessions, const char *id, const char *owner,
                             struct session **out)
 {
@@ -169,7 +184,7 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
     if (session == NULL)
         return SESSION_FAIL(REPLY_NO_SESSION);
     if (!session->tombstone && session->expires_ms <= now_ms && !session_in_use(session)) {
-        session_bury(sessions, session);
+        expire(sessions, session);
         session = session_table_find(sessions, owner, id);
         if (session == NULL)
             return SESSION_FAIL(REPLY_NO_SESSION);
@@ -260,7 +275,8 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
     session->state = malloc(session->state_bytes);
-    if (session->owner == NULL || session->model_name == NULL || session->state == NULL) {
+    if (session->owner == NULL || session->model_name == NULL || session->state == NULL ||
+        !models_enter(models_of(sessions), spec->model_name, spec->model)) {
         state_free(session);
         free(session);
         return NULL;
@@ -340,7 +356,11 @@ struct session *session_restore(struct sessions *sessions, const struct store_fa
     session->last = &session->first;
     session->owner = session_name_keep(sessions, facts->owner);
     session->model_name = session_name_keep(sessions, facts->model);
-    if (session->owner == NULL || session->model_name == NULL) {
+    if (model == NULL)
+        session->orphan_of = session_name_keep(sessions, facts->fingerprint);
+    if (session->owner == NULL || session->model_name == NULL ||
+        (model != NULL ? !models_enter(models_of(sessions), facts->model, model)
+                       : session->orphan_of == NULL)) {
         free(session);
         return NULL;
     }
@@ -455,7 +475,7 @@ void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
         else if (session->expires_ms > now_unix_ms)
             heap_move(&sessions->heap, &session->due, session->expires_ms);
         else
-            session_bury(sessions, session);
+            expire(sessions, session);
     }
 }
 

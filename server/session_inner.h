@@ -3,6 +3,7 @@
  *   session.c        life: making, looking, ending, expiry
  *   session_line.c   the line of requests
  *   session_points.c the states that a session can go back to
+ *   session_change.c going over to other weights of their model, when that changes
  *   session_store.c  the way to disk and back, and which ones stay in memory
  *   session_table.c  finding: hash table, order, names
  *
@@ -33,6 +34,9 @@ struct session {
     struct session *older, *newer; /* those that may leave memory, by last use */
     const char *owner, *model_name;
     struct rnn_model *model;       /* a reference; NULL: what it was made with is not served */
+    const char *orphan_of;         /* fingerprint of what is not served */
+    struct rnn_model *next_model;  /* a reference: to go over to when it is let go; or NULL */
+    struct rnn_model *moving_to;   /* a reference: the store is about it; or NULL */
     struct rnn_state *state;       /* [state_bytes]; NULL: on disk only */
     struct session_points *points; /* NULL: there are none */
     size_t state_bytes;
@@ -50,6 +54,7 @@ struct session {
     bool deleted;     /* out of all tables; lives until its holder lets go */
     bool tombstone;   /* expired */
     bool loading;
+    bool closing; /* to end when it is let go */
     bool unsaved; /* the store lacks its state: it must not leave memory */
     bool linked;  /* in the order of last use */
     struct session *next_grant;
@@ -95,6 +100,10 @@ void session_table_remove(struct sessions *sessions, struct session *session);
 struct session *session_table_find(const struct sessions *sessions, const char *owner,
                                    const char *id);
 
+/* The first behind (owner, id) in that order; NULL: none. */
+struct session *session_order_after(const struct sessions *sessions, const char *owner,
+                                    const char *id);
+
 /* In order of owner and id, from sessions->root: live ones only. */
 void session_order_insert(struct sessions *sessions, struct session *session);
 void session_order_remove(struct sessions *sessions, struct session *session);
@@ -107,7 +116,7 @@ int session_order(const struct session *session, const char *owner, const char *
 static inline bool session_in_use(const struct session *session)
 {
     return session->holder != NULL || session->first != NULL || session->granting ||
-           session->loading;
+           session->loading || session->moving_to != NULL;
 }
 
 /* The live session of that owner and id; buries one whose time has come. */
@@ -118,6 +127,9 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 void session_touch(const struct sessions *sessions, struct session *session);
 
 void session_view_fill(const struct session *session, struct session_view *view);
+
+/* It has ended, and nobody uses it: a tombstone from now on, or gone. */
+void session_bury(struct sessions *sessions, struct session *session);
 
 /* Frees one that is in no table any more, unless someone still points to it. */
 void session_free(struct session *session);
@@ -148,7 +160,26 @@ struct store_facts;
 struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
                                 struct rnn_model *model);
 
+/* ---- session_change.c ---- */
+
+/* Nobody holds it any more: it ends or goes over where that was ordered, the next in line is
+ * granted, or it rests. */
+void session_let_go(struct sessions *sessions, struct session *session);
+
+/* The store has done with its move to moving_to; `change` (may be NULL) ordered it. */
+struct sessions_change;
+void session_moved(struct sessions *sessions, struct session *session,
+                   struct sessions_change *change, int rc);
+
 /* ---- session_store.c ---- */
+
+/* Rewrites what the store has of it to the weights of moving_to, which ends in session_moved(); or
+ * takes it out of the store, which ends in sessions_change_task_end() where there is a change.
+ * False without memory: nothing was sent. */
+bool session_store_move(struct sessions *sessions, struct session *session,
+                        struct sessions_change *change);
+bool session_store_remove(struct sessions *sessions, struct session *session,
+                          struct sessions_change *change);
 
 /* Gives a new session a row in the store, where there is one. */
 void session_store_enter(struct sessions *sessions, struct session *session);

@@ -29,7 +29,7 @@ static void grant_run(struct shard *shard, struct message *message)
             continue;
         }
         if (hold == NULL) { /* the whole line has left meanwhile */
-            session_rest(sessions, session);
+            session_let_go(sessions, session);
             continue;
         }
         session->first = hold->next;
@@ -184,10 +184,8 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
         session_view_fill(session, view);
     if (session->deleted)
         session_free(session);
-    else if (session->first != NULL)
-        session_grant_next(sessions, session);
     else
-        session_rest(sessions, session);
+        session_let_go(sessions, session);
 }
 
 void session_grants_free(struct sessions *sessions)

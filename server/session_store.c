@@ -18,6 +18,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/server.h"
+#include "server/session_change.h"
 #include "server/store.h"
 #include "server/trail.h"
 
@@ -253,6 +254,72 @@ void session_store_touch(struct sessions *sessions, struct session *session)
     send_lonely(sessions, &facts, STORE_TOUCH);
 }
 
+/* ---- Changes of the model ---- */
+
+static void on_moved(struct shard *shard, struct message *message)
+{
+    struct store_task *task = (struct store_task *)message; /* its first member */
+    struct session *session = take_back(shard->sessions, task);
+    struct sessions_change *change = task->user[1];
+    int rc = task->rc;
+
+    if (rc < 0 && rc != RNN_ENOENT)
+        log_line(CONFIG_LOG_ERROR, "stored session stays with its old weights",
+                 LOG_TEXT("session", session->id), LOG_TEXT("why", task->err.text));
+    store_task_free(task);
+    session_moved(shard->sessions, session, change, rc);
+}
+
+bool session_store_move(struct sessions *sessions, struct session *session,
+                        struct sessions_change *change)
+{
+    const struct rnn_model_info *info = rnn_model_info(session->moving_to);
+    struct store_facts facts;
+    struct store_task *task;
+
+    facts_of(session, &facts);
+    task = store_task_new(STORE_MOVE, &facts, NULL);
+    if (task == NULL)
+        return false;
+    memcpy(task->moved_from, facts.fingerprint, sizeof(task->moved_from));
+    memcpy(task->facts.fingerprint, info->fingerprint, sizeof(task->facts.fingerprint));
+    task->home = sessions->shard;
+    task->message.run = on_moved;
+    task->user[0] = session;
+    task->user[1] = change;
+    session->n_tasks++;
+    sessions->n_tasks++;
+    store_send(store_of(sessions), task);
+    return true;
+}
+
+static void on_removed(struct shard *shard, struct message *message)
+{
+    struct store_task *task = (struct store_task *)message; /* its first member */
+
+    shard->sessions->n_tasks--;
+    if (task->user[1] != NULL)
+        sessions_change_task_end(task->user[1]);
+    store_task_free(task);
+}
+
+bool session_store_remove(struct sessions *sessions, struct session *session,
+                          struct sessions_change *change)
+{
+    struct store_task *task =
+        store_task_new(STORE_REMOVE, &(struct store_facts){.row = session->row}, NULL);
+
+    if (task == NULL)
+        return false;
+    task->home = sessions->shard;
+    task->message.run = on_removed;
+    task->user[1] = change;
+    sessions->n_tasks++;
+    session->row = 0;
+    store_send(store_of(sessions), task);
+    return true;
+}
+
 /* ---- Leaving memory ---- */
 
 void session_wake(struct sessions *sessions, struct session *session)
@@ -354,6 +421,8 @@ static void on_loaded(struct shard *shard, struct message *message)
                      LOG_TEXT("session", session->id), LOG_TEXT("why", task->err.text));
         metrics_count(shard->metrics, M_SESSION_DAMAGED, 1);
         session_refuse_line(session, error);
+        if (!session_in_use(session))
+            session_let_go(sessions, session);
     }
     store_task_free(task);
 }

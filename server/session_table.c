@@ -176,6 +176,21 @@ int session_order(const struct session *session, const char *owner, const char *
     return diff != 0 ? diff : strcmp(session->id, id);
 }
 
+struct session *session_order_after(const struct sessions *sessions, const char *owner,
+                                    const char *id)
+{
+    struct session *first = NULL;
+
+    for (struct session *node = sessions->root; node != NULL;) {
+        bool behind = session_order(node, owner, id) > 0;
+
+        if (behind)
+            first = node;
+        node = behind ? node->left : node->right;
+    }
+    return first;
+}
+
 /* Everything before (owner, id) to *left, the rest to *right. */
 static void treap_split(struct session *node, const char *owner, const char *id,
                         struct session **left, struct session **right)

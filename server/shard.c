@@ -18,6 +18,7 @@
 #include "server/job.h"
 #include "server/log.h"
 #include "server/metrics.h"
+#include "server/models.h"
 #include "server/sched.h"
 #include "server/session.h"
 #include "server/ws.h"
@@ -166,12 +167,18 @@ static void on_wake(uv_async_t *wake)
     run_inbox(w);
 }
 
+static bool is_known(void *models, const struct rnn_model *model)
+{
+    return models_know(models, model);
+}
+
 static void on_expire(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
 
     shard_clock(&w->shard);
     sessions_expire(w->shard.sessions, w->shard.now_unix_ms);
+    sched_forget_unknown(w->shard.sched, is_known, w->shard.server->models);
 }
 
 static size_t busy(const struct worker *w)
@@ -227,7 +234,7 @@ static void turn(uv_check_t *check)
     atomic_store_explicit(&w->busy, busy(w), memory_order_relaxed);
     atomic_fetch_add_explicit(&w->beats, 1, memory_order_relaxed);
     if (w->closing && !w->shard.http && jobs_busy(w->shard.jobs) == 0 &&
-        sessions_saving(w->shard.sessions) == 0)
+        sessions_saving(w->shard.sessions) == 0 && !atomic_load(&w->shard.server->changing))
         atomic_store_explicit(&w->closed, true, memory_order_release);
 }
 

@@ -80,14 +80,22 @@ static void state_free(struct rnn_state *state, size_t bytes)
     free(state);
 }
 
-void store_task_free(struct store_task *task)
+void store_task_clear(struct store_task *task)
 {
-    if (task == NULL)
-        return;
     state_free(task->state, task->facts.state_bytes);
     for (size_t i = 0; i < task->n_points; i++)
         state_free(task->points[i].state, task->facts.state_bytes);
     free(task->points);
+    task->state = NULL;
+    task->points = NULL;
+    task->n_points = 0;
+}
+
+void store_task_free(struct store_task *task)
+{
+    if (task == NULL)
+        return;
+    store_task_clear(task);
     free(task);
 }
 

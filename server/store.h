@@ -47,7 +47,9 @@ enum store_kind {
     STORE_REMOVE, /* facts.row: all of it */
     STORE_POINT,  /* facts.row, point; state: a snapshot, new or moved */
     STORE_FORGET, /* facts.row, point */
-    STORE_LOAD    /* facts.row, fingerprint, state_bytes → state, points */
+    STORE_MOVE, /* facts.row, used_ms, state_bytes, fingerprint; moved_from: states and points that
+                   are of those weights become ones of these */
+    STORE_LOAD  /* facts.row, fingerprint, state_bytes → state, points */
 };
 
 /* A snapshot that was loaded. */
@@ -62,14 +64,15 @@ struct store_task {
     enum store_kind kind;
     struct store_facts facts;
     char point[SESSION_ID_MAX + 1];
+    char moved_from[65];
     struct rnn_state *state; /* of the task's own; wiped and freed by store_task_free() */
     struct store_point *points;
     size_t n_points;
     void *user[2]; /* the sender's own */
 
     int rc; /* 0; RNN_EIO: the disk does not take it (full, broken); RNN_ENOENT: there is no such
-               session to load or commit; RNN_EFORMAT, RNN_ESHAPE: what was loaded is damaged or
-               foreign */
+               session to load, commit or move; RNN_EFORMAT, RNN_ESHAPE: what was loaded is damaged
+               or foreign */
     struct rnn_err err;
     struct store_task *next;
 };
@@ -78,6 +81,9 @@ struct store_task {
 struct store_task *store_task_new(enum store_kind kind, const struct store_facts *facts,
                                   const struct rnn_state *state);
 void store_task_free(struct store_task *task);
+
+/* Wipes and frees the states that it holds. */
+void store_task_clear(struct store_task *task);
 
 /* Opens, or makes, the store in a folder that no other daemon has open, and starts its threads.
  * RNN_EBUSY, RNN_EIO, RNN_EFORMAT (a database of another form).  Main thread. */

@@ -34,6 +34,7 @@ enum statement {
     S_REMOVE_POINTS,
     S_POINT,
     S_FORGET,
+    S_MOVE,
     S_LOAD,
     S_LOAD_POINTS,
     S_FACTS,
@@ -56,6 +57,7 @@ static const char *const texts[N_STATEMENTS] = {
         "INSERT INTO point SELECT ?1,?2,?3 WHERE EXISTS (SELECT 1 FROM session WHERE row=?1) "
         "ON CONFLICT (row,name) DO UPDATE SET image=excluded.image",
     [S_FORGET] = "DELETE FROM point WHERE row=?1 AND name=?2",
+    [S_MOVE] = "UPDATE session SET fingerprint=?2 WHERE row=?1",
     [S_LOAD] = "SELECT image FROM state WHERE row=?1",
     [S_LOAD_POINTS] = "SELECT name, image FROM point WHERE row=?1 ORDER BY name",
     [S_FACTS] = "SELECT s.row, owner, id, model, fingerprint, seed, created_ms, ttl_ms, "
@@ -368,6 +370,42 @@ static int load(struct db *db, struct store_task *task, struct rnn_err *err)
     return rc;
 }
 
+/* ---- Moving to other weights ---- */
+
+/* Everything of the session that `from` has loaded is written as of the task's weights. */
+static int write_moved(struct db *db, const struct store_task *task, const struct store_task *from,
+                       struct rnn_err *err)
+{
+    struct store_task to = {.facts = task->facts, .state = from->state};
+    int rc;
+
+    to.facts.position = from->state->position;
+    bind_row(db->statements[S_MOVE], task);
+    bind_text(db->statements[S_MOVE], 2, task->facts.fingerprint);
+    rc = run(db, S_MOVE, err);
+    if (rc == 0)
+        rc = write_state(db, S_STATE, &to, err);
+    for (size_t i = 0; rc == 0 && i < from->n_points; i++) {
+        memcpy(to.point, from->points[i].name, sizeof(to.point));
+        to.state = from->points[i].state;
+        rc = write_point(db, &to, err);
+    }
+    return rc;
+}
+
+static int move(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    struct store_task from = {.facts = task->facts};
+    int rc;
+
+    memcpy(from.facts.fingerprint, task->moved_from, sizeof(from.facts.fingerprint));
+    rc = load(db, &from, err);
+    if (rc == 0)
+        rc = write_moved(db, task, &from, err);
+    store_task_clear(&from);
+    return rc;
+}
+
 int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
 {
     switch (task->kind) {
@@ -383,6 +421,8 @@ int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
         return write_point(db, task, err);
     case STORE_FORGET:
         return forget(db, task, err);
+    case STORE_MOVE:
+        return move(db, task, err);
     case STORE_LOAD:
         return load(db, task, err);
     }

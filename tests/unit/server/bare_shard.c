@@ -26,6 +26,15 @@ bool sched_turn(struct sched *sched)
     return false;
 }
 
+void sched_forget_unknown(struct sched *sched,
+                          bool (*is_known)(void *context, const struct rnn_model *model),
+                          void *context)
+{
+    (void)sched;
+    (void)is_known;
+    (void)context;
+}
+
 int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err)
 {
     (void)shard;

@@ -60,6 +60,7 @@ char *__wrap_strdup(const char *text)
 
 struct rnn_model {
     struct rnn_model_info info;
+    struct rnn_state_part part;
     unsigned refs;
 };
 
@@ -87,6 +88,29 @@ struct rnn_model *fake_model(size_t output_size)
         .eos = -1,
     };
     return model;
+}
+
+struct rnn_model *fake_model_of(const char *fingerprint, const char *part)
+{
+    struct rnn_model *model = fake_model(5);
+
+    memcpy(model->info.fingerprint, fingerprint, strlen(fingerprint) + 1);
+    model->part = (struct rnn_state_part){.kind = part, .size = 2};
+    return model;
+}
+
+const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts)
+{
+    *n_parts = 1;
+    return &model->part;
+}
+
+int rnn_model_open(struct rnn_model **out, const char *path, const struct rnn_open_options *options,
+                   struct rnn_err *err)
+{
+    (void)out;
+    (void)options;
+    return rnn_fail(err, RNN_EIO, "%s: there are no folders here", path);
 }
 
 unsigned fake_model_refs(const struct rnn_model *model)

@@ -1,0 +1,226 @@
+/* Sessions and the weights they stand on, when those change.  See session_change.h.
+ *
+ * An order to a session in use is a mark on it: next_model, or closing.  session_let_go() is the
+ * one place where a session comes out of use, and carries it out.  While the store rewrites a
+ * session it is in use itself (moving_to), and requests wait in its line. */
+#include "server/session_change.h"
+
+#include <string.h>
+
+#include "server/metrics.h"
+#include "server/models.h"
+#include "server/server.h"
+#include "server/session_inner.h"
+
+/* ---- What a session may do ---- */
+
+static bool same_weights(const struct session *session, const struct rnn_model *model)
+{
+    const struct rnn_model_info *info = rnn_model_info(model);
+    const char *fingerprint =
+        session->model != NULL ? rnn_model_info(session->model)->fingerprint : session->orphan_of;
+
+    return strcmp(fingerprint, info->fingerprint) == 0 && session->state_bytes == info->state_bytes;
+}
+
+static bool same_part(const struct rnn_state_part *a, const struct rnn_state_part *b)
+{
+    return strcmp(a->kind, b->kind) == 0 && a->stack == b->stack && a->layer == b->layer &&
+           a->direction == b->direction && a->offset == b->offset && a->size == b->size;
+}
+
+/* Whether a state of `from` can be read as one of `to`: the same parts, by name and size. */
+static bool fits(const struct rnn_model *from, const struct rnn_model *to)
+{
+    size_t n_from, n_to;
+    const struct rnn_state_part *a = rnn_state_parts(from, &n_from);
+    const struct rnn_state_part *b = rnn_state_parts(to, &n_to);
+
+    if (n_from != n_to || rnn_model_info(from)->state_bytes != rnn_model_info(to)->state_bytes ||
+        rnn_model_info(to)->unsteppable != NULL)
+        return false;
+    for (size_t i = 0; i < n_from; i++)
+        if (!same_part(&a[i], &b[i]))
+            return false;
+    return true;
+}
+
+/* ---- Going over ---- */
+
+/* It stands on `model` from now on.  False without memory. */
+static bool stand_on(struct sessions *sessions, struct session *session, struct rnn_model *model)
+{
+    struct models *models = sessions->shard->server->models;
+
+    if (!models_enter(models, session->model_name, model))
+        return false;
+    if (session->model != NULL)
+        models_leave(models, session->model);
+    rnn_model_unref(session->model);
+    session->model = rnn_model_ref(model);
+    session->orphan_of = NULL;
+    return true;
+}
+
+/* Nobody holds it.  False: it stays, for want of memory. */
+static bool go_over(struct sessions *sessions, struct session *session, struct rnn_model *model,
+                    struct sessions_change *change)
+{
+    if (session->row == 0 || same_weights(session, model))
+        return stand_on(sessions, session, model);
+    session->moving_to = rnn_model_ref(model);
+    if (!session_store_move(sessions, session, change)) {
+        rnn_model_unref(session->moving_to);
+        session->moving_to = NULL;
+        return false;
+    }
+    session_wake(sessions, session);
+    if (change != NULL)
+        change->n_tasks++;
+    return true;
+}
+
+void sessions_change_task_end(struct sessions_change *change)
+{
+    change->n_tasks--;
+    change->task_ended(change);
+}
+
+void session_moved(struct sessions *sessions, struct session *session,
+                   struct sessions_change *change, int rc)
+{
+    struct rnn_model *model = session->moving_to;
+    /* what the store never had, it need not rewrite */
+    bool moved = (rc == 0 || (rc == RNN_ENOENT && session->state != NULL)) && !session->deleted &&
+                 stand_on(sessions, session, model);
+
+    session->moving_to = NULL;
+    rnn_model_unref(model);
+    if (session->deleted)
+        session_free(session);
+    else
+        session_let_go(sessions, session);
+    if (change == NULL)
+        return;
+    *(moved ? &change->n_migrated : &change->n_failed) += 1;
+    sessions_change_task_end(change);
+}
+
+/* ---- Ending ---- */
+
+/* Nobody holds it.  Whoever waits in its line hears that it has expired. */
+static void end(struct sessions *sessions, struct session *session, struct sessions_change *change)
+{
+    if (session->row != 0 && session_store_remove(sessions, session, change) && change != NULL)
+        change->n_tasks++;
+    metrics_count(sessions->shard->metrics, M_SESSION_CLOSED, 1);
+    session->closing = false;
+    session->expires_ms = sessions->shard->now_unix_ms;
+    session->n_tasks++; /* it stays until its line has heard */
+    session_bury(sessions, session);
+    session_refuse_line(session, REPLY_SESSION_EXPIRED);
+    session->n_tasks--;
+    if (session->deleted)
+        session_free(session);
+}
+
+/* ---- Orders ---- */
+
+void session_let_go(struct sessions *sessions, struct session *session)
+{
+    struct rnn_model *model = session->next_model;
+
+    if (session->closing) {
+        end(sessions, session, NULL);
+        return;
+    }
+    if (model != NULL) {
+        session->next_model = NULL;
+        (void)go_over(sessions, session, model, NULL); /* else it stays pinned */
+        rnn_model_unref(model);
+        if (session->moving_to != NULL)
+            return;
+    }
+    if (session->first != NULL)
+        session_grant_next(sessions, session);
+    else
+        session_rest(sessions, session);
+}
+
+/* An older order does not count any more. */
+static void order(struct session *session, struct rnn_model *model, bool closing)
+{
+    rnn_model_unref(session->next_model);
+    session->next_model = model != NULL ? rnn_model_ref(model) : NULL;
+    session->closing = closing;
+}
+
+static void visit_close(struct sessions *sessions, struct session *session,
+                        struct sessions_change *change)
+{
+    if (session_in_use(session)) {
+        order(session, NULL, true);
+        change->n_busy++;
+        return;
+    }
+    change->n_closed++;
+    end(sessions, session, change);
+}
+
+/* `n` counts those that need no store. */
+static void visit_over(struct sessions *sessions, struct session *session,
+                       struct sessions_change *change, size_t *n)
+{
+    if (session_in_use(session)) {
+        order(session, change->model, false);
+        change->n_busy++;
+    } else if (!go_over(sessions, session, change->model, change)) {
+        change->n_failed++;
+    } else if (session->moving_to == NULL) {
+        *n += 1;
+    }
+}
+
+static void visit(struct sessions *sessions, struct session *session,
+                  struct sessions_change *change)
+{
+    if (session->model == change->model && session->model != NULL) {
+        order(session, NULL, false);
+        return;
+    }
+    if (change->policy == SESSIONS_CLOSE) {
+        if (session->model != NULL)
+            visit_close(sessions, session, change);
+        else if (change->model != NULL && same_weights(session, change->model))
+            visit_over(sessions, session, change, &change->n_same);
+        return;
+    }
+    if (change->model != NULL && same_weights(session, change->model)) {
+        visit_over(sessions, session, change, &change->n_same);
+        return;
+    }
+    if (session->model == NULL)
+        return; /* an orphan, as before */
+    if (change->policy == SESSIONS_MIGRATE && change->model != NULL &&
+        fits(session->model, change->model)) {
+        visit_over(sessions, session, change, &change->n_migrated);
+        return;
+    }
+    order(session, NULL, false);
+    change->n_pinned++;
+}
+
+bool sessions_change_some(struct sessions *sessions, struct sessions_change *change, size_t n)
+{
+    for (; n > 0; n--) {
+        struct session *session = session_order_after(sessions, change->owner, change->id);
+
+        if (session == NULL)
+            return false;
+        memcpy(change->owner, session->owner, strlen(session->owner) + 1);
+        memcpy(change->id, session->id, strlen(session->id) + 1);
+        if (strcmp(session->model_name, change->model_name) == 0)
+            visit(sessions, session, change);
+    }
+    return true;
+}
