@@ -68,6 +68,16 @@ def test_predict_gives_what_keras_gives(rnnd):
     assert entry["output"][0][0] == pytest.approx(answer["outputs"][0]["top"][0]["probability"], abs=2e-5), answer
 
 
+def test_padding_is_passed_over_wherever_it_stands(rnnd):
+    """The same bits with padding and without."""
+    import_ok(rnnd, "sentiment_keras2")
+    ids = [str(i) for i in entry_of("sentiment_keras2")["input"] if i]
+    answers = {rnnd.ok("predict", "--json", "--ids", "./m", " ".join(words)).replace(f'"input_steps":{len(words)}', "")
+               .replace(f'"step":{len(words) - 1}', "")
+               for words in (ids, ["0"] * 5 + ids, ids + ["0"] * 3, ids[:2] + ["0"] + ids[2:])}
+    assert len(answers) == 1, answers
+
+
 # ---- What is refused, by name and place
 
 
