@@ -1,7 +1,8 @@
 /* rnnd bench: step time and tokens per second of a model, batch by batch.
  *
  * Each figure is the median of rounds of equal length.  Rows are what generation makes of them: own
- * states, random tokens (or frames), output head on.  The stream bound is the time in which this
+ * states, random tokens (or frames), output head on; where a model has to see its whole input, they
+ * are walks over inputs (cli/bench_rows.h).  The stream bound is the time in which this
  * machine, in the same run, reads as many bytes as the packed weights have; a
  * step reads each weight once, so at batch 1 it can hardly be faster. */
 #include <inttypes.h>
@@ -9,14 +10,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "base/checked.h"
+#include "cli/bench_rows.h"
 #include "cli/commands.h"
-#include "cli/engine.h"
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cli/signals.h"
 
-enum { ROWS_MAX = 64, ROUNDS_MAX = 101 };
+enum { ROUNDS_MAX = 101 };
 
 static const size_t batches[] = {1, 4, 16, 64};
 enum { N_BATCHES = sizeof batches / sizeof *batches };
@@ -33,12 +33,7 @@ struct bench {
     struct engine engine;
     struct rnn_scratch *scratch;
     int64_t rounds, round_ms;
-    uint64_t random;
-    char *states;  /* [ROWS_MAX] of stride bytes */
-    size_t stride; /* state_bytes, rounded up */
-    float *frames; /* [ROWS_MAX][input_size], where the input is dense */
-    float *logits; /* [ROWS_MAX][output_size] */
-    struct rnn_row rows[ROWS_MAX];
+    struct bench_rows rows;
     double stream_ns;
     double step_ns[N_BATCHES];
 };
@@ -109,54 +104,36 @@ static int measure_stream(struct bench *b)
 
 /* ---- Steps ---- */
 
-static uint32_t draw(struct bench *b, size_t below)
+static bool step(struct bench *b, size_t n)
 {
-    b->random = b->random * 6364136223846793005u + 1442695040888963407u;
-    return (uint32_t)((b->random >> 33) % below);
+    if (bench_rows_next(&b->rows, n) != CLI_OK)
+        return false;
+    rnn_step(b->engine.model, b->scratch, b->rows.rows, n);
+    return true;
 }
 
-static void fill_rows(struct bench *b, size_t n)
-{
-    const struct rnn_model_info *info = b->engine.info;
-
-    for (size_t i = 0; i < n; i++) {
-        struct rnn_row *row = &b->rows[i];
-
-        *row = (struct rnn_row){
-            .state = (struct rnn_state *)(void *)(b->states + i * b->stride),
-            .input = b->frames ? RNN_ROW_FRAME : RNN_ROW_TOKEN,
-            .frame = b->frames ? b->frames + i * info->input_size : NULL,
-            .logits = b->logits + i * info->output_size,
-        };
-        rnn_state_init(b->engine.model, row->state, i);
-    }
-}
-
-static void step(struct bench *b, size_t n)
-{
-    for (size_t i = 0; i < n && !b->frames; i++)
-        b->rows[i].token = draw(b, b->engine.info->input_size);
-    rnn_step(b->engine.model, b->scratch, b->rows, n);
-}
-
-static double measure_steps(struct bench *b, size_t n)
+/* Into *ns; the exit status. */
+static int measure_steps(struct bench *b, size_t n, double *ns)
 {
     double times[ROUNDS_MAX];
 
-    fill_rows(b, n);
-    step(b, n); /* warms up */
+    bench_rows_begin(&b->rows, n);
+    if (!step(b, n)) /* warms up */
+        return CLI_FAILURE;
     for (int64_t round = 0; round < b->rounds && !signals_arrived(); round++) {
         double start = now_ns(), end;
         size_t steps = 0;
 
         do {
-            step(b, n);
+            if (!step(b, n))
+                return CLI_FAILURE;
             steps++;
             end = now_ns();
         } while (end - start < (double)b->round_ms * 1e6);
         times[round] = (end - start) / (double)steps;
     }
-    return signals_arrived() ? 0 : median(times, b->rounds);
+    *ns = signals_arrived() ? 0 : median(times, b->rounds);
+    return CLI_OK;
 }
 
 /* ---- The report ---- */
@@ -220,23 +197,11 @@ static int report(const struct bench *b, bool json)
 
 static int make_room(struct bench *b)
 {
-    const struct rnn_model_info *info = b->engine.info;
     struct rnn_err err = {0};
-    size_t n;
 
-    if (rnn_scratch_new(&b->scratch, b->engine.model, ROWS_MAX, &err) < 0)
+    if (rnn_scratch_new(&b->scratch, b->engine.model, BENCH_ROWS_MAX, &err) < 0)
         return cli_fail("%s", err.text);
-    b->stride = (info->state_bytes + 63) / 64 * 64;
-    b->states = aligned_alloc(64, ROWS_MAX * b->stride);
-    b->logits = calloc(ROWS_MAX * info->output_size, sizeof *b->logits);
-    if (info->input_kind == RNN_INPUT_DENSE && checked_mul(ROWS_MAX, info->input_size, &n)) {
-        b->frames = calloc(n, sizeof *b->frames);
-        for (size_t i = 0; b->frames && i < n; i++)
-            b->frames[i] = (float)draw(b, 2001) / 1000.0f - 1.0f;
-    }
-    if (!b->states || !b->logits || (info->input_kind == RNN_INPUT_DENSE && !b->frames))
-        return cli_fail("out of memory");
-    return CLI_OK;
+    return bench_rows_init(&b->rows, &b->engine);
 }
 
 static int measure(struct bench *b)
@@ -246,13 +211,13 @@ static int measure(struct bench *b)
     if (status == CLI_OK)
         status = measure_stream(b);
     for (size_t i = 0; status == CLI_OK && i < N_BATCHES && !signals_arrived(); i++)
-        b->step_ns[i] = measure_steps(b, batches[i]);
+        status = measure_steps(b, batches[i], &b->step_ns[i]);
     return status;
 }
 
 static int run(const struct cli_args *args)
 {
-    struct bench b = {.rounds = 9, .round_ms = 50, .random = 1};
+    struct bench b = {.rounds = 9, .round_ms = 50};
     bool good = cli_whole(args, "rounds", 1, ROUNDS_MAX, &b.rounds);
     int status;
 
@@ -266,10 +231,8 @@ static int run(const struct cli_args *args)
     status = measure(&b);
     if (status == CLI_OK)
         status = report(&b, cli_given(args, "json"));
+    bench_rows_free(&b.rows);
     rnn_scratch_free(b.scratch);
-    free(b.states);
-    free(b.frames);
-    free(b.logits);
     engine_close(&b.engine);
     return status;
 }
@@ -283,7 +246,9 @@ const struct cli_command command_bench = {
         "Measures the time of one step of MODEL on one thread for 1, 4, 16 and 64 sequences at "
         "once, output head included, and prints the medians of several rounds: microseconds a "
         "step, tokens per second, and the ratio to the time in which this machine reads the "
-        "packed weights once. Rather for comparing machines and settings than for a daemon under "
+        "packed weights once. Where a model reads in both directions or writes about an input, the "
+        "rows are those of inputs of 32 steps with answers of 32 tokens. Rather for comparing "
+        "machines and settings than for a daemon under "
         "load: run it on an idle machine.",
     .options = options,
     .run = run,

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cli/settings.h"
+#include "cli/signals.h"
 
 /* ---- Finding the folder ---- */
 
@@ -117,6 +118,7 @@ int engine_open(struct engine *engine, const struct cli_args *args, const char *
 
 void engine_close(struct engine *engine)
 {
+    rnn_walk_free(engine->walk);
     rnn_scratch_free(engine->scratch);
     rnn_model_unref(engine->model);
     free(engine->state);
@@ -128,8 +130,14 @@ void engine_close(struct engine *engine)
 
 bool engine_is_language_model(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && info->input_kind != RNN_INPUT_DENSE && info->has_head &&
+    return info->topology == RNN_SYNCED && !info->unsteppable &&
+           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
            info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+}
+
+bool engine_decodes(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ;
 }
 
 void engine_reset(struct engine *engine, uint64_t seed)
@@ -137,9 +145,37 @@ void engine_reset(struct engine *engine, uint64_t seed)
     rnn_state_init(engine->model, engine->state, seed);
 }
 
+int engine_begin(struct engine *engine, const struct rnn_walk_input *input)
+{
+    struct rnn_err err = {0};
+
+    rnn_walk_free(engine->walk);
+    engine->walk = NULL;
+    if (rnn_walk_new(&engine->walk, engine->model, engine->state, input, &err) < 0)
+        return cli_fail("%s", err.text);
+    return CLI_OK;
+}
+
+bool engine_next(struct engine *engine, size_t *step)
+{
+    struct rnn_row row;
+    enum rnn_walk_next next;
+
+    while (!signals_arrived() && (next = rnn_walk_next(engine->walk, &row)) != RNN_WALK_DONE) {
+        row.logits = next == RNN_WALK_OUTPUT ? engine->logits : NULL;
+        rnn_step(engine->model, engine->scratch, &row, 1);
+        if (next == RNN_WALK_ON)
+            continue;
+        *step = rnn_walk_step(engine->walk);
+        return true;
+    }
+    return false;
+}
+
 static void step(struct engine *engine, struct rnn_row row, bool want)
 {
     row.state = engine->state;
+    row.memory = engine->walk ? rnn_walk_memory(engine->walk) : NULL;
     row.logits = want ? engine->logits : NULL;
     rnn_step(engine->model, engine->scratch, &row, 1);
 }
@@ -149,12 +185,7 @@ void engine_token(struct engine *engine, uint32_t token, bool want)
     step(engine, (struct rnn_row){.input = RNN_ROW_TOKEN, .token = token}, want);
 }
 
-void engine_frame(struct engine *engine, const float *frame, bool want)
+void engine_frame(struct engine *engine, const float *frame)
 {
-    step(engine, (struct rnn_row){.input = RNN_ROW_FRAME, .frame = frame}, want);
-}
-
-void engine_read(struct engine *engine)
-{
-    step(engine, (struct rnn_row){.input = RNN_ROW_READ}, true);
+    step(engine, (struct rnn_row){.input = RNN_ROW_FRAME, .frame = frame}, true);
 }

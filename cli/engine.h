@@ -11,7 +11,8 @@ struct engine {
     const struct rnn_model_info *info;
     struct rnn_scratch *scratch;
     struct rnn_state *state;
-    float *logits; /* [output_size] of the last step that wanted them */
+    float *logits;         /* [output_size] of the last step that wanted them */
+    struct rnn_walk *walk; /* of the input; NULL: none was begun */
 };
 
 /* Opens the model that the operand names, with the settings of SETTINGS_OPTIONS: a path with a '/'
@@ -23,15 +24,24 @@ void engine_close(struct engine *engine);
 /* The path of the model that `name` means, in out[cap]; false after printing why not. */
 bool engine_find(const struct config *config, const char *name, char *out, size_t cap);
 
-/* Whether the model predicts its own next token, and so can write and be scored. */
+/* Whether the model predicts its own next token; whether it writes about an input (captioners,
+ * translators).  Those of either kind can write and be scored. */
 bool engine_is_language_model(const struct rnn_model_info *info);
+bool engine_decodes(const struct rnn_model_info *info);
 
 /* Back to the initial state, with this seed. */
 void engine_reset(struct engine *engine, uint64_t seed);
 
-/* One time step; with `want`, engine->logits are those after it. */
+/* Begins a whole input, from the state as it stands; it lives as long as the engine works on it.
+ * Returns CLI_OK, or the exit status after printing why not. */
+int engine_begin(struct engine *engine, const struct rnn_walk_input *input);
+
+/* Steps to the input's next output: engine->logits, and *step of the input or the target.  False
+ * where there is none, or a signal arrived. */
+bool engine_next(struct engine *engine, size_t *step);
+
+/* One time step behind the input; with `want`, engine->logits are those after it. */
 void engine_token(struct engine *engine, uint32_t token, bool want);
-void engine_frame(struct engine *engine, const float *frame, bool want);
-void engine_read(struct engine *engine); /* logits of the state as it stands */
+void engine_frame(struct engine *engine, const float *frame);
 
 #endif

@@ -1,15 +1,15 @@
-/* rnnd generate: continues a text, on the terminal as it is drawn; the same tokens as POST
- * /generate gives for the same seed. */
+/* rnnd generate: continues a text, writes about an input, or draws frames, on the terminal as they
+ * come; the same as POST /generate gives for the same seed. */
+#include "cli/generate.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <unistd.h>
 
-#include "base/stop.h"
 #include "base/utf8.h"
 #include "cli/commands.h"
-#include "cli/feed.h"
 #include "cli/output.h"
 #include "cli/settings.h"
 #include "cli/signals.h"
@@ -17,7 +17,8 @@
 #define SEED_MAX ((int64_t)1 << 53) /* what JSON clients can say exactly */
 
 static const struct cli_option options[] = {
-    {"max-tokens", "N", "draw at most N tokens (default: 256)"},
+    {"max-tokens", "N",
+     "write at most N tokens or frames (default: 256, or what the model's makers say)"},
     {"temperature", "X", "0: always the most probable token; above 1: bolder (default: 1)"},
     {"top-k", "N", "draw from the N most probable tokens only; 0: off (default: 0)"},
     {"top-p", "X", "draw from the most probable tokens that make up X (default: 1)"},
@@ -28,48 +29,39 @@ static const struct cli_option options[] = {
     {"frequency-penalty", "X", "the same for each time it was (default: 0)"},
     {"seed", "N", "the same seed draws the same text on every machine (default: a random one)"},
     {"stop", "TEXT", "end before TEXT; may be given several times"},
-    {"n", "N", "draw N texts, separated by lines of '---' (default: 1)"},
+    {"n", "N", "write N texts, separated by lines of '---' (default: 1)"},
+    {"beam-width", "N", "search for the most probable texts with N beginnings at a time"},
+    {"length-penalty", "X", "rank what a search finds by its logarithm / length ^ X (default: 1)"},
     {"echo", NULL, "print the prompt first"},
-    {"ids", NULL, "PROMPT is token ids between spaces or commas"},
+    FEED_OPTIONS,
+    {"csv", NULL, "print frames as CSV, not as JSON arrays"},
     {"json", NULL, "print JSON when all is done, in the form of POST /generate"},
     SETTINGS_OPTIONS,
     {NULL},
 };
 
-enum { STOPS_MAX = 16 };
+/* Options that only texts of tokens know, and only those that are drawn. */
+static const char *const of_tokens[] = {"stop", "echo", "beam-width", "length-penalty", NULL};
+static const char *const of_draws[] = {"top-k",
+                                       "top-p",
+                                       "min-p",
+                                       "typical-p",
+                                       "repetition-penalty",
+                                       "presence-penalty",
+                                       "frequency-penalty",
+                                       NULL};
 
-struct generate {
-    struct engine engine;
-    struct feed prompt;
-    struct rnn_sampling sampling;
-    const char *stop[STOPS_MAX]; /* [n_stop] as given */
-    size_t n_stop;
-    struct stop_set stops;
-    struct stop_match match; /* of the text being drawn */
-    struct rnn_decoder decoder;
-    int64_t max_tokens, seed, n;
-    bool echo, json;
-
-    struct rnn_state *start; /* after the prompt */
-    float *first;            /* [output_size] logits after the prompt */
-    struct buf text;         /* to be printed, or the text of the choice for JSON */
-    struct buf answer;       /* JSON */
-    struct buf tokens;       /* JSON: the choice's ids */
-    uint64_t drawn;          /* in all texts */
-    char last;               /* last byte printed */
-};
-
-/* ---- One text ---- */
-
-static void put_id(struct buf *out, uint32_t id, const char *between)
+/* The first of `names` that was given; NULL: none. */
+static const char *first_given(const struct cli_args *args, const char *const *names)
 {
-    if (out->len > 0)
-        buf_puts(out, between);
-    buf_u64(out, id);
+    while (*names && !cli_given(args, *names))
+        names++;
+    return *names;
 }
 
-/* Lets the text out to the terminal as far as it has come; false where that failed. */
-static bool show(struct generate *g)
+/* ---- All texts ---- */
+
+bool generate_show(struct generate *g)
 {
     if (g->json || g->text.len == 0)
         return !g->text.failed;
@@ -77,117 +69,7 @@ static bool show(struct generate *g)
     return output_flush(&g->text);
 }
 
-static void put_token(struct generate *g, uint32_t id, bool matched)
-{
-    const char *piece = NULL;
-    size_t len;
-
-    if (!g->engine.info->tokenizer) {
-        if (!g->json)
-            buf_printf(&g->text, "%u\n", (unsigned)id);
-        return;
-    }
-    len = rnn_decode(g->engine.model, &g->decoder, id, &piece);
-    if (matched)
-        (void)stop_match_feed(&g->match, piece, len, &g->text);
-    else
-        buf_put(&g->text, piece, len);
-}
-
-/* The prompt goes through the decoder in any case, so that what is drawn continues it: a word
- * stands behind a space. */
-static void put_prompt(struct generate *g)
-{
-    const char *piece;
-
-    g->decoder = (struct rnn_decoder){0};
-    for (size_t i = 0; i < g->prompt.n; i++) {
-        if (!g->echo) {
-            (void)rnn_decode(g->engine.model, &g->decoder, g->prompt.ids[i], &piece);
-            continue;
-        }
-        put_token(g, g->prompt.ids[i], false);
-        put_id(&g->tokens, g->prompt.ids[i], ",");
-    }
-}
-
-/* Draws until the text ends; `*reason` says why it did. */
-static bool draw(struct generate *g, struct rnn_sampler *sampler, const char **reason)
-{
-    bool written = true;
-    uint32_t token = 0;
-
-    *reason = "length";
-    for (int64_t i = 0; i < g->max_tokens && written && !signals_arrived(); i++) {
-        if (i > 0)
-            engine_token(&g->engine, token, true);
-        /* nothing is banned here, so there is always something to draw */
-        (void)rnn_sample(sampler, g->engine.logits, &g->engine.state->rng, &token);
-        rnn_sampler_observe(sampler, token, true);
-        g->drawn++;
-        put_id(&g->tokens, token, ",");
-        put_token(g, token, true);
-        if (g->match.found >= 0 || (int64_t)token == g->engine.info->eos) {
-            *reason = "stop";
-            break;
-        }
-        written = show(g);
-    }
-    stop_match_flush(&g->match, &g->text);
-    return show(g) && written;
-}
-
-static void put_choice(struct generate *g, int64_t index, const char *reason)
-{
-    struct buf *out = &g->answer;
-
-    buf_printf(out, "%s{\"index\":%lld,\"text\":", index ? "," : "", (long long)index);
-    buf_json_string(out, g->text.data ? g->text.data : "", g->text.len);
-    buf_puts(out, ",\"tokens\":[");
-    buf_put(out, g->tokens.data, g->tokens.len);
-    buf_printf(out, "],\"finish_reason\":\"%s\"", reason);
-    if (g->match.found >= 0) {
-        buf_puts(out, ",\"stop\":");
-        buf_json_string(out, g->stop[g->match.found], strlen(g->stop[g->match.found]));
-    }
-    buf_putc(out, '}');
-    if (g->text.failed || g->tokens.failed)
-        out->failed = true;
-    buf_clear(&g->text);
-}
-
-static int write_text(struct generate *g, int64_t index)
-{
-    struct rnn_sampler *sampler;
-    struct rnn_err err = {0};
-    const char *reason;
-    bool written;
-
-    if (rnn_sampler_new(&sampler, g->engine.info->output_size, &g->sampling, &err) < 0)
-        return cli_fail("%s", err.text);
-    if (!stop_match_init(&g->match, &g->stops)) {
-        rnn_sampler_free(sampler);
-        return cli_fail("out of memory");
-    }
-    for (size_t i = 0; i < g->prompt.n; i++)
-        rnn_sampler_observe(sampler, g->prompt.ids[i], false);
-    memcpy(g->engine.state, g->start, g->engine.info->state_bytes);
-    memcpy(g->engine.logits, g->first, g->engine.info->output_size * sizeof *g->first);
-    g->engine.state->rng.stream += (uint32_t)index;
-    buf_clear(&g->tokens);
-    put_prompt(g);
-    written = show(g) && draw(g, sampler, &reason);
-    if (written && g->json)
-        put_choice(g, index, reason);
-    stop_match_free(&g->match);
-    rnn_sampler_free(sampler);
-    return output_status(written);
-}
-
-/* ---- All texts ---- */
-
-/* Between texts, and at the end of one on a terminal: to the beginning of a line. */
-static int end_line(struct generate *g, const char *more)
+int generate_end_line(struct generate *g, const char *more)
 {
     if (g->json)
         return CLI_OK;
@@ -198,18 +80,32 @@ static int end_line(struct generate *g, const char *more)
     return output_status(output_flush(&g->text));
 }
 
-static int write_texts(struct generate *g)
+void generate_restart(struct generate *g, int64_t index)
+{
+    memcpy(g->engine.state, g->start, g->engine.info->state_bytes);
+    memcpy(g->engine.logits, g->first, g->engine.info->output_size * sizeof *g->first);
+    g->engine.state->rng.stream += (uint32_t)index;
+}
+
+static int draw_texts(struct generate *g)
 {
     int status = CLI_OK;
 
     for (int64_t i = 0; i < g->n && status == CLI_OK && !signals_arrived(); i++) {
         if (i > 0)
-            status = end_line(g, "---\n");
+            status = generate_end_line(g, "---\n");
         if (status == CLI_OK)
-            status = write_text(g, i);
+            status = g->engine.info->writes_frames ? generate_frames(g, i) : generate_text(g, i);
     }
+    return status;
+}
+
+static int write_texts(struct generate *g)
+{
+    int status = g->beam_width > 0 ? generate_search(g) : draw_texts(g);
+
     if (status == CLI_OK && (isatty(STDOUT_FILENO) || g->n > 1))
-        status = end_line(g, "");
+        status = generate_end_line(g, "");
     return status;
 }
 
@@ -224,9 +120,11 @@ static int print_answer(struct generate *g)
     buf_json_string(&g->answer, name, strlen(name));
     buf_puts(&g->answer, ",\"choices\":[");
     status = write_texts(g);
-    buf_printf(&g->answer,
-               "],\"seed\":%lld,\"usage\":{\"input_steps\":%zu,\"output_steps\":%llu}}\n",
-               (long long)g->seed, g->prompt.n, (unsigned long long)g->drawn);
+    buf_putc(&g->answer, ']');
+    if (g->beam_width == 0)
+        buf_printf(&g->answer, ",\"seed\":%lld", (long long)g->seed);
+    buf_printf(&g->answer, ",\"usage\":{\"input_steps\":%zu,\"output_steps\":%llu}}\n", g->prompt.n,
+               (unsigned long long)g->drawn);
     return status == CLI_OK && !signals_arrived() ? output_status(output_flush(&g->answer))
                                                   : status;
 }
@@ -234,19 +132,21 @@ static int print_answer(struct generate *g)
 static int read_prompt(struct generate *g)
 {
     const struct rnn_model_info *info = g->engine.info;
+    const struct rnn_walk_input input = feed_walk(&g->prompt);
+    size_t step;
+    int status;
 
     g->start = malloc(info->state_bytes);
     g->first = malloc(info->output_size * sizeof *g->first);
     if (!g->start || !g->first)
         return cli_fail("out of memory");
     engine_reset(&g->engine, (uint64_t)g->seed);
-    for (size_t i = 0; i < g->prompt.n && !signals_arrived(); i++)
-        feed_step(&g->engine, &g->prompt, i, i + 1 == g->prompt.n);
-    if (g->prompt.n == 0)
-        engine_read(&g->engine);
+    status = engine_begin(&g->engine, &input);
+    while (status == CLI_OK && engine_next(&g->engine, &step))
+        ;
     memcpy(g->start, g->engine.state, info->state_bytes);
     memcpy(g->first, g->engine.logits, info->output_size * sizeof *g->first);
-    return CLI_OK;
+    return status;
 }
 
 /* ---- Options ---- */
@@ -295,6 +195,27 @@ static bool read_sampling(struct rnn_sampling *s, const struct cli_args *args)
     return good;
 }
 
+static bool read_search(struct generate *g, const struct cli_args *args)
+{
+    static const char *const draws[] = {"temperature", "seed", "stop", "echo", NULL};
+    const char *other = first_given(args, draws);
+    bool good = cli_whole(args, "beam-width", 1, 4096, &g->beam_width);
+
+    good &= cli_number(args, "length-penalty", 0, 10, &g->length_penalty);
+    if (!other)
+        other = first_given(args, of_draws);
+    if (g->beam_width == 0 && cli_given(args, "length-penalty"))
+        return cli_fault(args, "--length-penalty: want --beam-width, too");
+    if (g->beam_width > 0 && other)
+        return cli_fault(args, "--beam-width and --%s exclude each other", other);
+    if (g->beam_width > 0 && g->max_tokens == 0)
+        return cli_fault(args, "--max-tokens: want 1 or more with --beam-width");
+    if (g->beam_width > 0 && g->n > g->beam_width)
+        return cli_fault(args, "--n: want at most --beam-width, which is %lld",
+                         (long long)g->beam_width);
+    return good;
+}
+
 static bool read_options(struct generate *g, const struct cli_args *args)
 {
     bool good = read_sampling(&g->sampling, args);
@@ -303,9 +224,13 @@ static bool read_options(struct generate *g, const struct cli_args *args)
     good &= cli_whole(args, "seed", 0, SEED_MAX - 1, &g->seed);
     good &= cli_whole(args, "n", 1, 1024, &g->n);
     good &= read_stops(g, args);
+    good &= read_search(g, args);
     g->echo = cli_given(args, "echo");
     g->json = cli_given(args, "json");
-    return good;
+    g->csv = cli_given(args, "csv");
+    if (g->json && g->csv)
+        good = cli_fault(args, "--json and --csv exclude each other");
+    return feed_options(args) && good;
 }
 
 /* A seed of our own where none was given. */
@@ -321,20 +246,54 @@ static int find_seed(struct generate *g)
     return CLI_OK;
 }
 
-static int check_model(const struct generate *g)
+static int check_frames(struct generate *g, const struct cli_args *args)
 {
-    if (!engine_is_language_model(g->engine.info))
-        return cli_fail("model %s: only a model that predicts its own next token can generate",
-                        g->engine.info->name);
-    if (g->n_stop > 0 && !g->engine.info->tokenizer)
+    const char *other = first_given(args, of_tokens);
+
+    if (!other)
+        other = first_given(args, of_draws);
+    if (other)
+        return cli_fail("--%s: this model writes frames, not tokens", other);
+    if (g->engine.info->activation != RNN_HEAD_NONE)
+        return CLI_OK;
+    if (!cli_given(args, "temperature"))
+        g->sampling.temperature = 0;
+    if (g->sampling.temperature > 0)
+        return cli_fail("--temperature: this model gives its values without a deviation to draw "
+                        "by; want 0");
+    return CLI_OK;
+}
+
+static int check_model(struct generate *g, const struct cli_args *args)
+{
+    const struct rnn_model_info *info = g->engine.info;
+
+    if (info->writes_frames)
+        return check_frames(g, args);
+    if (!engine_is_language_model(info) && !engine_decodes(info))
+        return cli_fail("model %s: only a model whose output can be its next input, a token or a "
+                        "frame, can generate",
+                        info->name);
+    if (g->csv)
+        return cli_fail("--csv: this model writes tokens, not frames");
+    if (g->n_stop > 0 && !info->tokenizer)
         return cli_fail("--stop: this model has no vocabulary, so it writes no text");
+    if (g->echo && engine_decodes(info))
+        return cli_fail("--echo: this model writes about its input, it does not continue it");
+    if (!cli_given(args, "max-tokens") && info->max_len > 0 &&
+        (int64_t)info->max_len < g->max_tokens)
+        g->max_tokens = (int64_t)info->max_len;
     return CLI_OK;
 }
 
 static int run(const struct cli_args *args)
 {
-    struct generate g = {
-        .sampling = RNN_SAMPLING_DEFAULT, .max_tokens = 256, .seed = -1, .n = 1, .last = '\n'};
+    struct generate g = {.sampling = RNN_SAMPLING_DEFAULT,
+                         .max_tokens = 256,
+                         .seed = -1,
+                         .n = 1,
+                         .length_penalty = 1,
+                         .last = '\n'};
     int status;
 
     if (!read_options(&g, args))
@@ -343,7 +302,7 @@ static int run(const struct cli_args *args)
     status = engine_open(&g.engine, args, args->operands[0]);
     if (status != CLI_OK)
         return status;
-    status = check_model(&g);
+    status = check_model(&g, args);
     if (status == CLI_OK && !stop_set_init(&g.stops, g.stop, g.n_stop))
         status = cli_fail("out of memory");
     if (status == CLI_OK)
@@ -358,10 +317,9 @@ static int run(const struct cli_args *args)
     free(g.first);
     buf_free(&g.text);
     buf_free(&g.answer);
-    buf_free(&g.tokens);
     stop_set_free(&g.stops);
-    feed_free(&g.prompt);
     engine_close(&g.engine);
+    feed_free(&g.prompt);
     return status;
 }
 
@@ -369,14 +327,16 @@ const struct cli_command command_generate = {
     .name = "generate",
     .operands = "MODEL PROMPT",
     .n_operands = 2,
-    .summary = "continue a text, on the terminal as it is drawn",
+    .summary = "continue a text, on the terminal as it is drawn; or write about an input",
     .about =
         "Feeds PROMPT to MODEL and writes what the model goes on with, character by character as "
-        "it is drawn. The text is the same, to the byte, as POST /generate gives for the same "
-        "settings and seed.\n"
+        "it is drawn; what a translator or a captioner writes about it; or the frames that a model "
+        "of pen strokes or of numbers goes on with, one on each line. The output is the same, to "
+        "the byte, as POST /generate gives for the same settings and seed.\n"
         "MODEL is the path of a model folder, or a name in the folder of models. PROMPT is text, "
-        "may be empty, and is read from standard input where it is '-'. A PROMPT that begins with "
-        "'-' goes behind '--'. Nothing is added to the text, but for a newline on a terminal.",
+        "unless --ids is given or the model takes frames; it may be empty, and is read from "
+        "standard input where it is '-'. A PROMPT that begins with '-' goes behind '--'. Nothing "
+        "is added to the text, but for a newline on a terminal.",
     .options = options,
     .run = run,
 };

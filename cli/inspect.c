@@ -1,6 +1,11 @@
 /* rnnd inspect: what a model folder or a checkpoint file holds, served or not. */
 #include "models/inspect.h"
 
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/commands.h"
@@ -13,16 +18,49 @@ static const struct cli_option options[] = {
     {NULL},
 };
 
-/* A folder of variables is no model folder. */
+static bool is_beside(const char *folder, size_t len, const char *name)
+{
+    char path[4200];
+
+    snprintf(path, sizeof path, "%.*s%s", (int)len, folder, name);
+    return access(path, F_OK) == 0;
+}
+
+static int is_index(const struct dirent *entry)
+{
+    const char *dot = strrchr(entry->d_name, '.');
+
+    return dot && strcmp(dot, ".index") == 0;
+}
+
+/* A folder of variables or checkpoints, which is no model folder. */
 static bool is_variables(const char *path)
 {
-    char file[4200];
+    size_t len = strlen(path);
+    struct dirent **names;
+    int n;
 
-    snprintf(file, sizeof file, "%s/manifest.json", path);
-    if (access(file, F_OK) != 0)
+    if (is_beside(path, len, "/config.json"))
         return false;
-    snprintf(file, sizeof file, "%s/config.json", path);
-    return access(file, F_OK) != 0;
+    n = scandir(path, &names, is_index, NULL);
+    for (int i = 0; i < n; i++)
+        free(names[i]);
+    if (n >= 0)
+        free(names);
+    return n > 0 || is_beside(path, len, "/manifest.json") || is_beside(path, len, "/checkpoint");
+}
+
+/* Another program's file: whatever does not lie in a model folder. */
+static bool is_foreign(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    struct stat info;
+
+    if (stat(path, &info) < 0)
+        return true; /* X for X.index */
+    if (S_ISDIR(info.st_mode))
+        return is_variables(path);
+    return !is_beside(path, slash ? (size_t)(slash - path) + 1 : 0, "config.json");
 }
 
 static int inspect(const struct cli_args *args, const char *path)
@@ -31,7 +69,7 @@ static int inspect(const struct cli_args *args, const char *path)
     int status;
 
     /* without rnnd-import the words below must do */
-    if (is_variables(path) && foreign_run(args, "inspect", &status))
+    if (path == args->operands[0] && is_foreign(path) && foreign_run(args, "inspect", &status))
         return status;
     if (model_inspect(path, stdout, &err) < 0) {
         if (err.code == RNN_EUNSUPPORTED && path == args->operands[0] &&
@@ -50,8 +88,8 @@ static int run(const struct cli_args *args)
     char path[4096];
     int status = CLI_FAILURE;
 
-    if (access(name, F_OK) == 0) /* also a file, with a name of any form */
-        return inspect(args, name);
+    if (access(name, F_OK) == 0 || is_beside(name, strlen(name), ".index"))
+        return /* also a file, with a name of any form */ inspect(args, name);
     if (!settings_load(args, &config))
         return cli_hint("inspect");
     if (engine_find(config, name, path, sizeof path))

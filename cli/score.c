@@ -1,4 +1,5 @@
-/* rnnd score: how well a model predicts a file: bits per character, as POST /score counts them.
+/* rnnd score: how well a model predicts a file: bits per character, as POST /score counts them; or,
+ * of a model that answers, the answers in the file (cli/score_pairs.c).
  *
  * The file goes through the incremental tokenizer in pieces, so its size does not matter; each
  * token is scored by the output before it, hence not the first. */
@@ -7,36 +8,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
 #include "cli/commands.h"
-#include "cli/feed.h"
 #include "cli/output.h"
+#include "cli/score.h"
 #include "cli/settings.h"
 #include "cli/signals.h"
 
 enum { PIECE_BYTES = 16384 };
 
 static const struct cli_option options[] = {
-    {"ids", NULL, "FILE holds token ids between spaces or commas"},
+    {"ids", NULL, "FILE holds token ids between spaces or commas, not text"},
     {"json", NULL, "print JSON"},
     SETTINGS_OPTIONS,
     {NULL},
-};
-
-struct score {
-    struct engine engine;
-    const char *name; /* of the file */
-    FILE *in;
-    uint64_t size;               /* of the file in bytes; 0: not known */
-    bool progress;               /* standard error is a terminal */
-    time_t shown;                /* when it was last brought up to date */
-    uint64_t bytes;              /* read so far */
-    bool begun;                  /* a token has been fed: there are logits */
-    uint64_t tokens, characters; /* scored */
-    double nats;
 };
 
 /* ---- Progress ---- */
@@ -69,19 +56,24 @@ static void clear_progress(const struct score *s)
 
 /* ---- Scoring ---- */
 
-static void score_token(struct score *s, uint32_t id)
+void score_token(struct score *s, uint32_t id)
 {
     struct rnn_token_score score;
     size_t len = 0;
-    const char *text;
+    const char *text = rnn_token_text(s->engine.model, id, &len);
 
-    if (s->begun) {
-        rnn_score_token(s->engine.logits, s->engine.info->output_size, id, &score);
-        text = rnn_token_text(s->engine.model, id, &len);
-        s->nats -= score.logprob;
-        s->tokens++;
-        s->characters += text ? utf8_length(text, len) : 0;
-    }
+    rnn_score_token(s->engine.logits, s->engine.info->output_size, id, &score);
+    s->nats -= score.logprob;
+    s->tokens++;
+    s->right += score.rank == 1;
+    s->characters += text && !s->engine.info->labels ? utf8_length(text, len) : 0;
+}
+
+/* A token of one long text. */
+static void feed_token(struct score *s, uint32_t id)
+{
+    if (s->begun)
+        score_token(s, id);
     engine_token(&s->engine, id, true);
     s->begun = true;
 }
@@ -98,7 +90,7 @@ static int score_piece(struct score *s, struct rnn_encoder *encoder, const char 
         return cli_fail("%s: %s", s->name, err.text);
     }
     for (size_t i = 0; i < n && !signals_arrived(); i++) {
-        score_token(s, ids[i]);
+        feed_token(s, ids[i]);
         if (i % 256 == 0)
             show_progress(s);
     }
@@ -132,9 +124,9 @@ static int score_ids(struct score *s)
 
     if (!text)
         return CLI_FAILURE;
-    status = feed_ids(&input, &s->engine, text, len);
+    status = feed_ids(&input, s->engine.info->input_size, text, len);
     for (size_t i = 0; status == CLI_OK && i < input.n && !signals_arrived(); i++)
-        score_token(s, input.ids[i]);
+        feed_token(s, input.ids[i]);
     feed_free(&input);
     free(text);
     return status;
@@ -163,6 +155,10 @@ static void put_json(const struct score *s, struct buf *out)
     put_ratio(out, "bits_per_token", bits / (double)s->tokens, s->tokens > 0);
     put_ratio(out, "bits_per_character", bits / (double)s->characters, s->characters > 0);
     put_ratio(out, "perplexity", exp(s->nats / (double)s->tokens), s->tokens > 0);
+    if (s->examples > 0) {
+        buf_printf(out, ",\"examples\":%llu", (unsigned long long)s->examples);
+        put_ratio(out, "accuracy", (double)s->right / (double)s->tokens, s->tokens > 0);
+    }
     buf_puts(out, "}\n");
 }
 
@@ -170,16 +166,24 @@ static void put_plain(const struct score *s, struct buf *out)
 {
     double bits = s->nats / log(2);
 
-    buf_printf(out, "characters          %llu\n", (unsigned long long)s->characters);
-    if (s->tokens != s->characters)
-        buf_printf(out, "tokens              %llu\n", (unsigned long long)s->tokens);
+    if (s->examples > 0)
+        buf_printf(out, "examples            %llu\n", (unsigned long long)s->examples);
+    else
+        buf_printf(out, "characters          %llu\n", (unsigned long long)s->characters);
+    if (s->tokens != s->characters || s->examples > 0)
+        buf_printf(out,
+                   s->engine.info->labels ? "labels              %llu\n"
+                                          : "tokens              %llu\n",
+                   (unsigned long long)s->tokens);
     buf_printf(out, "nats                %.3f\n", s->nats);
-    if (s->characters > 0)
+    if (s->characters > 0 && s->examples == 0)
         buf_printf(out, "bits per character  %.4f\n", bits / (double)s->characters);
     if (s->tokens > 0 && s->tokens != s->characters)
         buf_printf(out, "bits per token      %.4f\n", bits / (double)s->tokens);
     if (s->tokens > 0)
         buf_printf(out, "perplexity          %.4f\n", exp(s->nats / (double)s->tokens));
+    if (s->examples > 0 && s->tokens > 0)
+        buf_printf(out, "accuracy            %.4f\n", (double)s->right / (double)s->tokens);
 }
 
 static int print_result(const struct score *s, bool json)
@@ -213,21 +217,38 @@ static int open_file(struct score *s, const char *path)
     return CLI_OK;
 }
 
-static int score_file(struct score *s, const struct cli_args *args)
+static int score_all(struct score *s)
 {
-    bool ids = cli_given(args, "ids");
-    int status;
+    bool ids = cli_given(s->args, "ids");
 
     if (!engine_is_language_model(s->engine.info))
-        return cli_fail("model %s: only a model that predicts its own next token can be scored",
-                        s->engine.info->name);
-    if (!ids && !s->engine.info->tokenizer)
+        return score_pairs(s);
+    return ids ? score_ids(s) : score_text(s);
+}
+
+static int check_model(const struct score *s)
+{
+    const struct rnn_model_info *info = s->engine.info;
+
+    if (!engine_is_language_model(info) && !score_in_pairs(info))
+        return cli_fail("model %s: only tokens and labels can be scored; this model gives %s",
+                        info->name,
+                        info->activation == RNN_HEAD_SIGMOID ? "independent labels" : "numbers");
+    if (info->input_kind != RNN_INPUT_DENSE && !info->tokenizer && !cli_given(s->args, "ids"))
         return cli_fail("this model has no vocabulary and takes token ids (--ids)");
-    status = open_file(s, args->operands[1]);
+    return CLI_OK;
+}
+
+static int score_file(struct score *s)
+{
+    int status = check_model(s);
+
     if (status == CLI_OK)
-        status = ids ? score_ids(s) : score_text(s);
+        status = open_file(s, s->args->operands[1]);
     if (status == CLI_OK)
-        status = print_result(s, cli_given(args, "json"));
+        status = score_all(s);
+    if (status == CLI_OK)
+        status = print_result(s, cli_given(s->args, "json"));
     if (s->in && s->in != stdin)
         fclose(s->in);
     return status;
@@ -235,14 +256,14 @@ static int score_file(struct score *s, const struct cli_args *args)
 
 static int run(const struct cli_args *args)
 {
-    struct score s = {0};
+    struct score s = {.args = args};
     int status;
 
     signals_catch();
     status = engine_open(&s.engine, args, args->operands[0]);
     if (status != CLI_OK)
         return status;
-    status = score_file(&s, args);
+    status = score_file(&s);
     engine_close(&s.engine);
     return status;
 }
@@ -251,12 +272,16 @@ const struct cli_command command_score = {
     .name = "score",
     .operands = "MODEL FILE",
     .n_operands = 2,
-    .summary = "bits per character of a text under a model",
+    .summary = "bits per character of a text under a model, or of answers",
     .about =
         "Scores FILE ('-': standard input) as one sequence from a zero state: the negative "
         "logarithm of the probability that MODEL gave each character, summed (nats) and on "
         "average (bits per character, perplexity). The first character has no prediction before "
         "it and is not counted.\n"
+        "Of a translator, a captioner, a classifier or a tagger each line of FILE is an input, a "
+        "tab, and what should come out: text (ids with --ids), a label, or a label for each step "
+        "between spaces. The accuracy is the share of tokens or labels that were the most "
+        "probable.\n"
         "A bar on standard error shows the progress where that is a terminal.",
     .options = options,
     .run = run,

@@ -100,10 +100,11 @@ static void fill_head_info(struct rnn_model_info *info, const struct rnn_stack_s
     info->pen = head->pen;
 }
 
+/* A forecaster that answers a whole window answers each longer one, too. */
 static bool writes_frames(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && info->input_kind == RNN_INPUT_DENSE &&
-           !info->unsteppable &&
+    return (info->topology == RNN_SYNCED || info->topology == RNN_MANY_TO_ONE) &&
+           info->input_kind == RNN_INPUT_DENSE && !info->unsteppable &&
            (info->activation == RNN_HEAD_MIXTURE || info->n_values == info->input_size);
 }
 

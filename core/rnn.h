@@ -323,6 +323,16 @@ int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng 
 bool rnn_sample_frame(const struct rnn_model *model, const float *logits, float temperature,
                       struct rnn_rng *rng, float *frame);
 
+struct rnn_frame_score {
+    double nats; /* - log of the frame's density: offset and pen, or all values, together */
+    double pen;  /* the pen's part of it: - log of its probability; 0 without a pen */
+};
+
+/* Of a mixture or a Gaussian: how probable `frame`, in the units of the data, was by the logits of
+ * the step before it. */
+void rnn_score_frame(const struct rnn_model *model, const float *logits, const float *frame,
+                     struct rnn_frame_score *out);
+
 /* ---- Beam search ---- */
 
 /* The `width` most probable beginnings of an output, grown token by token together.

@@ -135,6 +135,9 @@ struct rnn_stack_spec {
     size_t input_size;    /* frame width, or number of token ids */
     size_t embedding_dim; /* 0 unless embedded */
     bool normalize;
+    bool masks; /* steps of the id `mask`, or of frames of nothing but that number, are passed over
+                 */
+    float mask;
     size_t n_layers;
     size_t n_below; /* of them under the readout; those above it keep no state */
     struct rnn_layer_spec layers[RNN_LAYERS_MAX];

@@ -20,7 +20,9 @@ struct rnn_walk {
     const struct rnn_model *model;
     struct rnn_state *state;
     struct rnn_walk_input input;
-    size_t n; /* steps to read, the source's end included */
+    size_t n;       /* steps to read, the source's end included */
+    uint32_t *kept; /* [n_kept] steps of the input that are not passed over; NULL: all */
+    size_t n_kept;
 
     enum phase phase;
     const struct rnn_stack *stack; /* the one that reads */
@@ -108,6 +110,7 @@ size_t rnn_walk_bytes(const struct rnn_model *model, size_t n)
 
     if (!gathers(model))
         return sizeof(struct rnn_walk);
+    each += reader(model)->spec->masks; /* a step's number */
     if (!checked_add(n, 1, &n) || !checked_mul(each, sizeof(float), &bytes) ||
         !checked_mul(bytes, n, &bytes) ||
         !checked_add(bytes, sizeof(struct rnn_walk) + model->info.state_bytes, &bytes))
@@ -187,10 +190,28 @@ static void put_token(struct rnn_walk *w, struct rnn_row *row, uint32_t token)
     row->memory = rnn_walk_memory(w);
 }
 
+/* Whether step t of the input is one of those that the model passes over. */
+static bool is_masked(const struct rnn_walk *w, size_t t)
+{
+    const struct rnn_stack_spec *spec = w->stack->spec;
+
+    if (!spec->masks || t >= w->input.n)
+        return false;
+    if (!w->input.frames)
+        return w->input.tokens[t] == (uint32_t)spec->mask;
+    for (size_t i = 0; i < spec->input_size; i++)
+        if (w->input.frames[t * spec->input_size + i] < spec->mask ||
+            w->input.frames[t * spec->input_size + i] > spec->mask)
+            return false;
+    return true;
+}
+
 /* Step t of the input, for a pass at the bottom of the stack that reads. */
 static void put_input(struct rnn_walk *w, struct rnn_row *row, const struct rnn_pass *pass,
                       size_t t)
 {
+    if (w->kept)
+        t = t < w->n_kept ? w->kept[t] : w->input.n;
     row->pass = number(w->model, pass);
     if (w->input.frames) {
         row->input = RNN_ROW_FRAME;
@@ -222,6 +243,8 @@ static enum rnn_walk_next stream(struct rnn_walk *w, struct rnn_row *row)
     if (t >= w->n)
         return RNN_WALK_DONE;
     put_input(w, row, &w->model->passes[0], t);
+    if (is_masked(w, t) && w->model->readout_at != RNN_NOWHERE)
+        row->input = RNN_ROW_READ; /* the state stays */
     w->t++;
     return every || w->t == w->n ? output(w, t) : RNN_WALK_ON;
 }
@@ -566,6 +589,21 @@ const struct rnn_memory *rnn_walk_memory(const struct rnn_walk *walk)
     return attends(walk->model) ? &walk->memory : NULL;
 }
 
+/* A walk that reads pass after pass never sees the steps that are passed over. */
+static int keep_steps(struct rnn_walk *w, struct rnn_err *err)
+{
+    if (!w->stack->spec->masks || w->phase != READ || w->input.n > UINT32_MAX)
+        return 0;
+    w->kept = calloc(w->input.n + 1, sizeof *w->kept);
+    if (!w->kept)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory: an input of %zu steps", w->input.n);
+    for (size_t t = 0; t < w->input.n; t++)
+        if (!is_masked(w, t))
+            w->kept[w->n_kept++] = (uint32_t)t;
+    w->n -= w->input.n - w->n_kept;
+    return 0;
+}
+
 /* Where a walk begins, and how many steps it reads. */
 static int begin(struct rnn_walk *w, struct rnn_err *err)
 {
@@ -590,6 +628,8 @@ static int begin(struct rnn_walk *w, struct rnn_err *err)
     }
     w->n += spec->source_eos >= 0;
     w->phase = decodes(model) || !streams(w->stack) ? READ : STREAM;
+    if (keep_steps(w, err) < 0)
+        return RNN_ENOMEM;
     if (w->n == 0 && (w->phase == READ || model->readout_at == RNN_NOWHERE))
         return rnn_fail_at(err, RNN_ERANGE, "input", -1,
                            "input: the model wants at least one step");
@@ -628,5 +668,6 @@ void rnn_walk_free(struct rnn_walk *walk)
     if (!walk)
         return;
     arena_free(&walk->floats);
+    free(walk->kept);
     free(walk);
 }

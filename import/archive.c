@@ -51,6 +51,7 @@ void archive_deinit(struct archive *archive)
     json_free(archive->config);
     free(archive->tensors);
     free(archive->modules);
+    free(archive->cells);
     free(archive->vocabs);
     free(archive->notes);
     *archive = (struct archive){0};
@@ -141,6 +142,8 @@ int archive_add(struct archive *archive, const struct archive_tensor *tensor, st
                            copy.name);
     if (!grow((void **)&archive->tensors, archive->n_tensors, &archive->tensors_cap, sizeof copy))
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    if (!copy.made)
+        copy.order = archive->n_tensors;
     archive->tensors[archive->n_tensors++] = copy;
     return 0;
 }
@@ -154,6 +157,14 @@ int archive_add_module(struct archive *archive, const struct archive_module *mod
               sizeof *module))
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
     archive->modules[archive->n_modules++] = *module;
+    return 0;
+}
+
+int archive_add_cell(struct archive *archive, const struct archive_cell *cell, struct rnn_err *err)
+{
+    if (!grow((void **)&archive->cells, archive->n_cells, &archive->cells_cap, sizeof *cell))
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    archive->cells[archive->n_cells++] = *cell;
     return 0;
 }
 
@@ -180,10 +191,19 @@ struct archive_tensor *archive_find(const struct archive *archive, const char *n
 
 const struct archive_module *archive_module(const struct archive *archive, const char *path)
 {
-    for (size_t i = 0; i < archive->n_modules; i++)
+    for (size_t i = archive->n_modules; i-- > 0;)
         if (strcmp(archive->modules[i].path, path) == 0)
             return &archive->modules[i];
     return NULL;
+}
+
+size_t archive_count(const struct archive *archive)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < archive->n_tensors; i++)
+        n += !archive->tensors[i].made;
+    return n;
 }
 
 void archive_note(struct archive *archive, const char *format, ...)
@@ -249,6 +269,13 @@ double archive_number(const struct archive_tensor *tensor, size_t i)
         memcpy(&single, at, sizeof single);
         return (double)single;
     }
+}
+
+bool archive_same(const struct archive_tensor *a, const struct archive_tensor *b)
+{
+    return a->type == b->type && a->rank == b->rank && a->elements == b->elements &&
+           memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0 &&
+           (a->data == b->data || memcmp(a->data, b->data, a->elements * a->type->bytes) == 0);
 }
 
 void archive_shape_text(char *text, size_t size, const struct archive_tensor *tensor)

@@ -24,13 +24,6 @@ struct search {
 
 /* ---- Judging a way ---- */
 
-static bool same_numbers(const struct archive_tensor *a, const struct archive_tensor *b)
-{
-    return a->type == b->type && a->rank == b->rank && a->elements == b->elements &&
-           memcmp(a->shape, b->shape, a->rank * sizeof *a->shape) == 0 &&
-           (a->data == b->data || memcmp(a->data, b->data, a->elements * a->type->bytes) == 0);
-}
-
 /* Whether two names differ in a number only, and a's is the larger: "cell_1" after "cell_0". */
 static bool counts_after(const struct element *a, const struct element *b)
 {
@@ -157,7 +150,7 @@ static void find_tied(struct chain *chain)
 
     chain->tied = NULL;
     if (chain->embedding && top && top->kind == ELEMENT_MATRIX && !top->transposed &&
-        same_numbers(chain->embedding->tensors[NAME_WEIGHT], top->tensors[NAME_WEIGHT]))
+        archive_same(chain->embedding->tensors[NAME_WEIGHT], top->tensors[NAME_WEIGHT]))
         chain->tied = top;
 }
 

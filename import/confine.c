@@ -23,6 +23,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
@@ -171,6 +172,7 @@ static const int allowed[] = {
     SYS_futex,
     SYS_getrandom,
     SYS_getrusage,
+    SYS_setitimer,
     SYS_clock_gettime,
     SYS_gettimeofday,
     SYS_sched_getaffinity,
@@ -276,4 +278,11 @@ bool confine(uint64_t file_bytes, const char *writable)
     set_folder(writable);
     set_filter();
     return true;
+}
+
+void confine_time(unsigned seconds)
+{
+    struct itimerval timer = {.it_value = {.tv_sec = (time_t)seconds}};
+
+    (void)setitimer(ITIMER_VIRTUAL, &timer, NULL);
 }

@@ -15,4 +15,8 @@
  * nothing is done: false. */
 bool confine(uint64_t file_bytes, const char *writable);
 
+/* Ends the process (SIGVTALRM) where it computes for more than `seconds` from now: a parser that
+ * does not come back.  0: there is no such limit any more. */
+void confine_time(unsigned seconds);
+
 #endif

@@ -12,16 +12,14 @@
 
 #include "base/json.h"
 #include "import/elements.h"
+#include "import/forms.h"
 #include "import/infer.h"
-#include "models/config_json.h"
-#include "models/file.h"
-
-enum { CONFIG_MAX = 1 << 22 };
+#include "import/told.h"
 
 /* ---- Tensors of a draft ---- */
 
-static int push(struct draft *draft, const char *name, const struct archive_tensor *tensor,
-                const void *data, struct rnn_err *err)
+int draft_push(struct draft *draft, const char *name, const struct archive_tensor *tensor,
+               const void *data, struct rnn_err *err)
 {
     struct draft_tensor *entry;
 
@@ -48,7 +46,7 @@ int draft_add(struct draft *draft, const char *name, struct archive_tensor *tens
               struct rnn_err *err)
 {
     tensor->used = true;
-    return push(draft, name, tensor, tensor->data, err);
+    return draft_push(draft, name, tensor, tensor->data, err);
 }
 
 int draft_add_transposed(struct draft *draft, const char *name, struct archive_tensor *tensor,
@@ -67,7 +65,7 @@ int draft_add_transposed(struct draft *draft, const char *name, struct archive_t
     turned.shape[0] = columns;
     turned.shape[1] = rows;
     tensor->used = true;
-    return push(draft, name, &turned, to, err);
+    return draft_push(draft, name, &turned, to, err);
 }
 
 int draft_add_computed(struct draft *draft, const char *name, const double *values, size_t n,
@@ -80,7 +78,7 @@ int draft_add_computed(struct draft *draft, const char *name, const double *valu
         return err ? err->code : RNN_ENOMEM;
     for (size_t i = 0; i < n; i++)
         to[i] = (float)values[i];
-    return push(draft, name, &tensor, to, err);
+    return draft_push(draft, name, &tensor, to, err);
 }
 
 /* ---- Parts ---- */
@@ -138,7 +136,7 @@ static int choose_part(const struct archive *archive, const struct import_option
     for (size_t i = 0; i < archive->n_tensors; i++) {
         const struct archive_tensor *t = &archive->tensors[i];
 
-        if (options->part ? !is_part(t, options->part) : !is_recurrent(t))
+        if (t->used || (options->part ? !is_part(t, options->part) : !is_recurrent(t)))
             continue;
         if (found && !same_part(found, t))
             return are_sides(found, t) ? 0 : several_parts(archive, err);
@@ -198,7 +196,7 @@ static int name_tensors(struct draft *draft, struct named_tensor **out, size_t *
         bool mapped = false;
         const char *name;
 
-        if (part && !same_part(part, t))
+        if (t->used || t->training || (part && !same_part(part, t)))
             continue;
         name = map_name(draft, t->name + (part ? part->part : 0), &mapped, err);
         if (!name && !mapped)
@@ -212,18 +210,6 @@ static int name_tensors(struct draft *draft, struct named_tensor **out, size_t *
     return 0;
 }
 
-/* The first component of all names, with its dot, where they share one; 0: they do not. */
-static size_t shared_prefix(const struct named_tensor *tensors, size_t n)
-{
-    const char *dot = n ? strchr(tensors[0].name, '.') : NULL;
-    size_t len = dot ? (size_t)(dot - tensors[0].name) + 1 : 0;
-
-    for (size_t i = 1; i < n; i++)
-        if (strncmp(tensors[i].name, tensors[0].name, len) != 0)
-            return 0;
-    return len;
-}
-
 static void strip(struct draft *draft, struct named_tensor *tensors, size_t n, size_t len)
 {
     archive_note(draft->archive, "'%.*s' is taken off every name", (int)len, tensors[0].name);
@@ -235,223 +221,13 @@ static void strip(struct draft *draft, struct named_tensor *tensors, size_t n, s
 static void strip_wrappers(struct draft *draft, struct named_tensor *tensors, size_t n)
 {
     for (;;) {
-        size_t len = shared_prefix(tensors, n);
+        size_t len = elements_shared_prefix(tensors, n);
 
         if (len == 0 || (strncmp(tensors[0].name, "module.", len) != 0 &&
                          strncmp(tensors[0].name, "_orig_mod.", len) != 0))
             return;
         strip(draft, tensors, n, len);
     }
-}
-
-/* ---- A config that the user gives ---- */
-
-static bool owns_weights(const struct rnn_spec *spec, const struct named_tensor *tensors, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        if (strstr(tensors[i].name, "weight_hh") && model_config_owns_tensor(spec, tensors[i].name))
-            return true;
-    return false;
-}
-
-static const struct rnn_stack_spec *tied_stack(const struct rnn_spec *spec, const char *name)
-{
-    for (size_t i = 0; i < spec->n_stacks; i++) {
-        const struct rnn_stack_spec *stack = &spec->stacks[i];
-        size_t len = strlen(stack->prefix);
-
-        if (stack->head.present && stack->head.tied && strncmp(name, stack->prefix, len) == 0 &&
-            strcmp(name + len, "head.weight") == 0)
-            return stack;
-    }
-    return NULL;
-}
-
-/* A tied head has no tensor of its own; where the file has one, it must be the embedding's. */
-static int check_tied(struct draft *draft, const struct rnn_stack_spec *stack,
-                      const struct named_tensor *tensors, size_t n, struct archive_tensor *head,
-                      struct rnn_err *err)
-{
-    char name[64];
-
-    snprintf(name, sizeof name, "%sembedding.weight", stack->prefix);
-    for (size_t i = 0; i < n; i++) {
-        const struct archive_tensor *t = tensors[i].tensor;
-
-        if (strcmp(tensors[i].name, name) != 0)
-            continue;
-        if (t->type != head->type || t->elements != head->elements ||
-            memcmp(t->data, head->data, t->elements * t->type->bytes) != 0)
-            return rnn_fail_at(err, RNN_ESHAPE, head->name, -1,
-                               "tensor '%.80s' is not the embedding's, and config.json says that "
-                               "the head is tied to it",
-                               head->name);
-        head->used = true;
-        archive_note(draft->archive, "'%s' is the embedding's weight, kept once", head->name);
-    }
-    return 0;
-}
-
-static int take_by_name(struct draft *draft, const struct rnn_spec *spec,
-                        const struct named_tensor *tensors, size_t n, struct rnn_err *err)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        const struct rnn_stack_spec *tied = tied_stack(spec, tensors[i].name);
-
-        if (tied)
-            rc = check_tied(draft, tied, tensors, n, tensors[i].tensor, err);
-        else if (tensors[i].tensor->type->usable && model_config_owns_tensor(spec, tensors[i].name))
-            rc = draft_add(draft, tensors[i].name, tensors[i].tensor, err);
-    }
-    return rc;
-}
-
-static bool has_tensor(const struct draft *draft, const char *name)
-{
-    for (size_t i = 0; i < draft->n; i++)
-        if (strcmp(draft->tensors[i].name, name) == 0)
-            return true;
-    return false;
-}
-
-/* Whether a part of an embedding, a head or plain recurrent layers has a place in the model. */
-static bool has_place(const struct rnn_spec *spec, const char *name)
-{
-    for (size_t i = 0; i < spec->n_stacks; i++) {
-        const struct rnn_stack_spec *stack = &spec->stacks[i];
-        const char *rest = name + strlen(stack->prefix);
-
-        if (strncmp(name, stack->prefix, strlen(stack->prefix)) != 0)
-            continue;
-        if (strncmp(rest, "embedding.", 10) == 0)
-            return stack->input_kind == RNN_INPUT_EMBEDDING;
-        if (strcmp(rest, "head.weight") == 0)
-            return stack->head.present && !stack->head.tied;
-        if (strcmp(rest, "head.bias") == 0)
-            return stack->head.present && stack->head.bias;
-        if (strncmp(rest, "rnn.", 4) == 0)
-            return stack->n_layers > 0 && strcmp(stack->layers[0].module, "rnn") == 0;
-    }
-    return false;
-}
-
-static int fill_gaps(struct draft *draft, const struct rnn_spec *spec, const struct draft *guess,
-                     struct rnn_err *err)
-{
-    int rc = 0;
-
-    for (size_t i = 0; i < guess->n && rc == 0; i++) {
-        const struct draft_tensor *t = &guess->tensors[i];
-        struct archive_tensor tensor = {.type = t->type, .rank = t->rank};
-
-        if (has_tensor(draft, t->name) || !has_place(spec, t->name))
-            continue;
-        memcpy(tensor.shape, t->shape, sizeof tensor.shape);
-        rc = push(draft, t->name, &tensor, t->data, err);
-    }
-    if (rc == 0 && guess->words.len > 0)
-        buf_put(&draft->words, guess->words.data, guess->words.len);
-    return rc;
-}
-
-/* Where names are others than the config's, modules found by shape take the config's names.  What
- * inference cannot make sense of is no fault here: what is missing is told when the model is
- * opened.
- */
-static int take_by_shape(struct draft *draft, const struct rnn_spec *spec,
-                         const struct named_tensor *tensors, size_t n, struct rnn_err *err)
-{
-    struct draft guess = {.archive = draft->archive, .options = draft->options};
-    struct rnn_err ignored;
-    struct elements elements;
-    int rc = elements_find(&elements, tensors, n, &ignored);
-
-    if (rc < 0)
-        return rc == RNN_ENOMEM ? rnn_fail(err, rc, "out of memory") : 0;
-    elements.ordered = draft->archive->ordered;
-    rc = infer(&guess, &elements, &ignored);
-    elements_free(&elements);
-    if (rc == 0)
-        rc = fill_gaps(draft, spec, &guess, err);
-    else
-        rc = rc == RNN_ENOMEM ? rnn_fail(err, rc, "out of memory") : 0;
-    draft_free(&guess);
-    return rc;
-}
-
-/* Recurrent layers, embedding and head are all there. */
-static bool is_complete(const struct draft *draft, const struct rnn_spec *spec)
-{
-    for (size_t i = 0; i < spec->n_stacks; i++) {
-        const struct rnn_stack_spec *stack = &spec->stacks[i];
-        const struct {
-            const char *name;
-            bool wanted;
-        } parts[] = {{"embedding.weight", stack->input_kind == RNN_INPUT_EMBEDDING},
-                     {"head.weight", stack->head.present && !stack->head.tied},
-                     {"rnn.weight_hh_l0",
-                      stack->n_layers > 0 && strcmp(stack->layers[0].module, "rnn") == 0}};
-
-        for (size_t k = 0; k < 3; k++) {
-            char name[64];
-
-            snprintf(name, sizeof name, "%s%s", stack->prefix, parts[k].name);
-            if (parts[k].wanted && !has_tensor(draft, name))
-                return false;
-        }
-    }
-    return true;
-}
-
-static int take_as_config_says(struct draft *draft, const struct rnn_spec *spec,
-                               struct named_tensor *tensors, size_t n, struct rnn_err *err)
-{
-    size_t len, off = 0;
-    int rc;
-
-    while (!owns_weights(spec, tensors, n) && (len = shared_prefix(tensors, n)) > 0) {
-        for (size_t i = 0; i < n; i++)
-            tensors[i].name += len;
-        off += len;
-    }
-    if (off && owns_weights(spec, tensors, n))
-        archive_note(draft->archive, "'%.*s' is taken off every name", (int)off,
-                     tensors[0].name - off);
-    rc = take_by_name(draft, spec, tensors, n, err);
-    if (rc == 0 && !is_complete(draft, spec))
-        rc = take_by_shape(draft, spec, tensors, n, err);
-    return rc;
-}
-
-static int load_config(struct draft *draft, struct model_config *config, struct rnn_err *err)
-{
-    char *text;
-    size_t len;
-    int rc = file_load(&text, &len, draft->options->config, CONFIG_MAX, err);
-
-    if (rc == 0) {
-        rc = model_config_parse(config, text, len, err);
-        free(text);
-    }
-    if (rc < 0)
-        rnn_err_prefix(err, "%s: ", draft->options->config);
-    return rc;
-}
-
-static int make_as_told(struct draft *draft, struct named_tensor *tensors, size_t n,
-                        struct rnn_err *err)
-{
-    struct model_config *config = calloc(1, sizeof *config);
-    int rc = config ? load_config(draft, config, err) : rnn_fail(err, RNN_ENOMEM, "out of memory");
-
-    if (rc == 0) {
-        draft->config = config->json;
-        rc = take_as_config_says(draft, &config->spec, tensors, n, err);
-    }
-    free(config);
-    return rc;
 }
 
 /* ---- Inference alone ---- */
@@ -492,10 +268,12 @@ static int make(struct draft *draft, struct rnn_err *err)
 
     if (draft->archive->finished)
         return take_finished(draft, err);
-    rc = name_tensors(draft, &tensors, &n, err);
+    rc = forms_convert(draft->archive, draft->options, err);
+    if (rc == 0)
+        rc = name_tensors(draft, &tensors, &n, err);
     if (rc == 0) {
         strip_wrappers(draft, tensors, n);
-        rc = draft->options->config ? make_as_told(draft, tensors, n, err)
+        rc = draft->options->config ? draft_as_told(draft, tensors, n, err)
                                     : make_by_inference(draft, tensors, n, err);
     }
     free(tensors);
@@ -525,4 +303,5 @@ void draft_free(struct draft *draft)
     free(draft->tensors);
     buf_free(&draft->questions);
     buf_free(&draft->words);
+    opinion_free(&draft->opinion);
 }

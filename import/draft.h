@@ -12,6 +12,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "import/archive.h"
+#include "import/opinion.h"
 #include "import/options.h"
 
 struct cJSON;
@@ -31,8 +32,9 @@ struct draft {
     struct cJSON *vocab; /* vocab.json; NULL: there will be none */
     struct draft_tensor *tensors;
     size_t n, cap;
-    struct buf questions; /* a line for each thing that the file cannot tell */
-    struct buf words;     /* what the model was taken for, a line for each stack */
+    struct buf questions;   /* a line for each thing that the file cannot tell */
+    struct buf words;       /* what the model was taken for, a line for each stack */
+    struct opinion opinion; /* what its outputs should be, where that could be computed */
 };
 
 /* Makes the model out of an archive: either as its own config says (a reader that knew), or as the
@@ -43,7 +45,10 @@ int draft_make(struct draft *out, struct archive *archive, const struct import_o
                struct rnn_err *err);
 void draft_free(struct draft *draft);
 
-/* Adds a tensor under our name, marking it as used. */
+/* Adds a tensor under our name: nothing else is done. */
+int draft_push(struct draft *draft, const char *name, const struct archive_tensor *tensor,
+               const void *data, struct rnn_err *err);
+/* The same, marking it as used. */
 int draft_add(struct draft *draft, const char *name, struct archive_tensor *tensor,
               struct rnn_err *err);
 /* The same, of a matrix that is stored [in, out]. */

@@ -62,7 +62,7 @@ static int group(struct elements *elements, const struct named_tensor *tensors, 
         if (!e)
             return rnn_fail(err, RNN_ELIMIT, "more than %d modules", ELEMENTS_MAX);
         if (fresh && elements->n > before) {
-            e->first = i;
+            e->first = tensors[i].tensor->order;
             e->path = tensors[i].tensor->name;
         }
         rc = place(e, &name, tensors[i].tensor, err);
@@ -172,16 +172,28 @@ static int judge_recurrent(struct element *e, struct rnn_err *err)
 
 /* ---- The others ---- */
 
+/* A convolution over one step: a dense layer under another name, [out, in, 1]. */
+static bool is_pointwise(const struct archive_tensor *weight)
+{
+    bool ones = weight->rank > 2;
+
+    for (size_t i = 2; i < weight->rank; i++)
+        ones = ones && weight->shape[i] == 1;
+    return ones;
+}
+
 static bool judge_plain(struct element *e)
 {
     const struct archive_tensor *weight = e->tensors[NAME_WEIGHT], *bias = e->tensors[NAME_BIAS];
 
     if (!weight || !weight->type->usable || weight->elements == 0)
         return false;
-    if (weight->rank == 2) {
+    if (weight->rank == 2 || is_pointwise(weight)) {
         e->kind = ELEMENT_MATRIX;
         e->reads = weight->shape[1];
         e->gives = weight->shape[0];
+        if (weight->rank > 2)
+            return !bias || has_shape(bias, e->gives, 0);
         if (name_parse(weight->name).kernel || (bias && has_shape(bias, weight->shape[1], 0) &&
                                                 weight->shape[0] != weight->shape[1])) {
             e->transposed = true;
@@ -198,6 +210,24 @@ static bool judge_plain(struct element *e)
                                        has_shape(e->tensors[NAME_VARIANCE], e->reads, 0));
 }
 
+static bool is_embedding(const struct element *e)
+{
+    return e->kind == ELEMENT_MATRIX && !e->tensors[NAME_BIAS] &&
+           name_hint(e->name, e->name_len) == HINT_EMBEDDING;
+}
+
+/* An embedding that is there under two names, as some wrappers save it. */
+static bool is_copy(const struct elements *elements, size_t n, const struct element *e)
+{
+    for (size_t i = 0; i < n && is_embedding(e); i++)
+        if (is_embedding(&elements->list[i]) &&
+            archive_same(elements->list[i].tensors[NAME_WEIGHT], e->tensors[NAME_WEIGHT])) {
+            e->tensors[NAME_WEIGHT]->used = true;
+            return true;
+        }
+    return false;
+}
+
 static int judge(struct elements *elements, struct rnn_err *err)
 {
     size_t kept = 0;
@@ -210,12 +240,23 @@ static int judge(struct elements *elements, struct rnn_err *err)
         if (is_recurrent(e))
             rc = judge_recurrent(e, err);
         else
-            keep = judge_plain(e);
+            keep = judge_plain(e) && !is_copy(elements, kept, e);
         if (keep && rc == 0)
             elements->list[kept++] = *e;
     }
     elements->n = kept;
     return rc;
+}
+
+size_t elements_shared_prefix(const struct named_tensor *tensors, size_t n)
+{
+    const char *dot = n ? strchr(tensors[0].name, '.') : NULL;
+    size_t len = dot ? (size_t)(dot - tensors[0].name) + 1 : 0;
+
+    for (size_t i = 1; i < n; i++)
+        if (strncmp(tensors[i].name, tensors[0].name, len) != 0)
+            return 0;
+    return len;
 }
 
 int elements_find(struct elements *out, const struct named_tensor *tensors, size_t n,

@@ -48,6 +48,9 @@ struct named_tensor {
     struct archive_tensor *tensor;
 };
 
+/* How many bytes of all names are one first component, with its dot; 0: they share none. */
+size_t elements_shared_prefix(const struct named_tensor *tensors, size_t n);
+
 /* Groups the tensors.  What is none of the known kinds stays out.  RNN_ESHAPE, with the module's
  * name, for a recurrent module whose tensors contradict each other.  The names must live as long as
  * the elements; the caller ends *out with elements_free(). */

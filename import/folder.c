@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/json.h"
+#include "import/put.h"
 
 static const char *const names[] = {"model.safetensors", "config.json", "vocab.json", NULL};
 
@@ -139,13 +140,10 @@ static int write_tensors(const char *folder, struct draft *draft, struct rnn_err
 
 /* ---- config.json ---- */
 
-static bool put(struct cJSON *object, const char *key, struct cJSON *value)
+static bool replace(struct cJSON *object, const char *key, struct cJSON *value)
 {
     cJSON_DeleteItemFromObjectCaseSensitive(object, key);
-    if (value && cJSON_AddItemToObject(object, key, value))
-        return true;
-    cJSON_Delete(value);
-    return false;
+    return put(object, key, value);
 }
 
 static struct cJSON *shape_json(const struct draft_tensor *tensor)
@@ -171,8 +169,8 @@ static int complete_config(struct draft *draft, const char *path, struct rnn_err
     const char *slash = strrchr(path, '/');
     struct cJSON *tensors = cJSON_CreateObject();
     bool one_type = draft->n > 0;
-    bool good =
-        put(draft->config, "name", cJSON_CreateString(slash ? slash + 1 : path)) && tensors != NULL;
+    bool good = replace(draft->config, "name", cJSON_CreateString(slash ? slash + 1 : path)) &&
+                tensors != NULL;
 
     for (size_t i = 0; i < draft->n && good; i++) {
         one_type = one_type && draft->tensors[i].type == draft->tensors[0].type;
@@ -180,12 +178,13 @@ static int complete_config(struct draft *draft, const char *path, struct rnn_err
     }
     cJSON_DeleteItemFromObjectCaseSensitive(draft->config, "dtype");
     if (good && one_type)
-        good = put(draft->config, "dtype", cJSON_CreateString(draft->tensors[0].type->name));
+        good = replace(draft->config, "dtype", cJSON_CreateString(draft->tensors[0].type->name));
     if (!good) {
         cJSON_Delete(tensors);
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
     }
-    return put(draft->config, "tensors", tensors) ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
+    return replace(draft->config, "tensors", tensors) ? 0
+                                                      : rnn_fail(err, RNN_ENOMEM, "out of memory");
 }
 
 /* ---- The folder ---- */

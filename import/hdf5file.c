@@ -14,6 +14,7 @@
 
 #include "base/checked.h"
 #include "base/utf8.h"
+#include "import/hdf5guard.h"
 
 enum { MEMBERS_MAX = 20000, TEXTS_MAX = 100000, PATH_MAX_BYTES = 4096 };
 #define TEXT_MAX_BYTES ((size_t)1 << 26) /* of all texts in one attribute */
@@ -70,8 +71,12 @@ static hid_t open_image(const void *bytes, size_t len)
 
 int hdf5file_open(struct hdf5file **out, const void *bytes, size_t len, struct rnn_err *err)
 {
-    struct hdf5file *file = calloc(1, sizeof *file);
+    const char *fault = hdf5_guard(bytes, len);
+    struct hdf5file *file;
 
+    if (fault)
+        return rnn_fail(err, RNN_EFORMAT, "HDF5: %s", fault);
+    file = calloc(1, sizeof *file);
     if (!file)
         return no_memory(err);
     (void)H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
@@ -257,6 +262,13 @@ static int read_fixed(hid_t attribute, hid_t type, size_t n, const char *path,
     return rc;
 }
 
+/* Bytes of one text in the file: itself, or length, heap and index where it is of variable length.
+ */
+static size_t stored_size(hid_t type, bool variable)
+{
+    return variable ? 16 : H5Tget_size(type);
+}
+
 static int read_texts(hid_t attribute, const char *path, struct hdf5_texts *out,
                       struct rnn_err *err)
 {
@@ -271,6 +283,8 @@ static int read_texts(hid_t attribute, const char *path, struct hdf5_texts *out,
         rc = 0; /* an empty list, of whatever type */
     else if (H5Tget_class(type) != H5T_STRING || n > TEXTS_MAX || variable < 0)
         rc = unsupported(err, path, "has an attribute that should be a text, or a list of texts");
+    else if (H5Aget_storage_size(attribute) < (hsize_t)n * stored_size(type, variable > 0))
+        rc = fail(err, path, "an attribute of it is cut"); /* libhdf5 reads on behind its end */
     else if (variable)
         rc = read_variable(attribute, type, space, (size_t)n, path, out, err);
     else

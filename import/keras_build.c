@@ -184,6 +184,8 @@ static bool put_input(const struct keras_build *build, struct cJSON *config)
         good = cJSON_AddNumberToObject(input, "dim", (double)build->embedding_dim);
     if (good && build->normalize)
         good = cJSON_AddTrueToObject(input, "normalize");
+    if (good && build->masks)
+        good = cJSON_AddNumberToObject(input, "mask", build->mask);
     return good;
 }
 
@@ -320,6 +322,19 @@ static void note_generator(struct keras_build *build, const struct keras_module 
                      strcmp(build->input_kind, "dense") == 0 ? " --one-hot" : "");
 }
 
+/* What a layer of two directions gives at a step that is passed over is not served. */
+static void settle_mask(struct keras_build *build)
+{
+    if (!build->masks || build->vector || runs_forwards(build))
+        return;
+    build->masks = false;
+    archive_note(build->archive,
+                 "steps of %g are passed over by Keras, and not by a model with an "
+                 "output at every step that runs both ways: leave them out of what "
+                 "is sent",
+                 build->mask);
+}
+
 int keras_finish(struct keras_build *build)
 {
     struct keras_module *last;
@@ -337,6 +352,7 @@ int keras_finish(struct keras_build *build)
         rc = check_softmax(build, last);
     if (rc < 0)
         return rc;
+    settle_mask(build);
     note_generator(build, last);
     rc = write_tensors(build, last);
     if (rc == 0)

@@ -57,6 +57,8 @@ struct keras_build {
     const char *input_kind;
     size_t input_size, embedding_dim; /* input_size 0: not yet known */
     bool normalize;
+    bool masks; /* steps of `mask` (an id, or a number in all places) are passed over */
+    double mask;
     struct keras_part input_parts[2];
     size_t n_input_parts;
 

@@ -424,6 +424,8 @@ static int convert_pool(struct keras_build *b, const struct keras_layer *layer)
         strcmp(keras_word(layer->config, "data_format", "channels_last"), "channels_last") != 0)
         return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
                                 "keepdims, or a data_format that is not channels_last");
+    if (!mean && b->masks)
+        keras_note(b, layer, "Keras looks at the steps of padding, too; here they are passed over");
     keras_note(b, layer, "the %s over all steps", mean ? "mean" : "maximum");
     return keras_read_out(b, layer, mean ? "mean" : "max");
 }
@@ -453,17 +455,21 @@ static int convert_reshape(struct keras_build *b, const struct keras_layer *laye
     return 0;
 }
 
-static void note_mask(struct keras_build *b, const struct keras_layer *layer, const char *what)
-{
-    keras_note(b, layer, "steps of %s are skipped by Keras: leave them out of what is sent", what);
-}
-
+/* Steps of nothing but one number are padding. */
 static void convert_masking(struct keras_build *b, const struct keras_layer *layer)
 {
-    char what[64];
+    double value = keras_number(layer->config, "mask_value", 0);
 
-    snprintf(what, sizeof what, "nothing but %g", keras_number(layer->config, "mask_value", 0));
-    note_mask(b, layer, what);
+    if (b->n > 0 || b->normalize) {
+        keras_note(b, layer,
+                   "Keras passes over steps of nothing but %g here: leave them out of what "
+                   "is sent",
+                   value);
+        return;
+    }
+    b->masks = true;
+    b->mask = value;
+    keras_note(b, layer, "steps of nothing but %g are passed over", value);
 }
 
 /* ---- The input ---- */
@@ -487,8 +493,10 @@ static int convert_embedding(struct keras_build *b, const struct keras_layer *la
     b->embedding_dim = b->width = table->shape[1];
     b->input_parts[b->n_input_parts++] = (struct keras_part){"embedding.weight", *table};
     keras_note(b, layer, "%zu ids of %zu numbers", b->input_size, b->embedding_dim);
-    if (keras_flag(layer->config, "mask_zero", false))
-        note_mask(b, layer, "id 0");
+    if (keras_flag(layer->config, "mask_zero", false)) {
+        b->masks = true;
+        keras_note(b, layer, "mask_zero: steps of id 0 are passed over");
+    }
     return 0;
 }
 

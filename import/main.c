@@ -21,20 +21,31 @@
 
 /* ---- Together ---- */
 
-/* The size of a file, or of all files in a folder. */
+/* The size of a file; of a folder, or of a checkpoint of several files, as much as is likely. */
 static uint64_t size_of(const char *path)
 {
+    const char *dot = strrchr(path, '.');
     struct stat info;
 
-    if (stat(path, &info) < 0)
-        return 0;
-    return S_ISDIR(info.st_mode) ? (uint64_t)1 << 28 : (uint64_t)info.st_size;
+    if (stat(path, &info) < 0 || S_ISDIR(info.st_mode) || (dot && strcmp(dot, ".index") == 0))
+        return (uint64_t)1 << 28;
+    return (uint64_t)info.st_size;
 }
 
+/* A fault may quote the file; a terminal would obey its control characters. */
 static int fail_file(const char *path, const struct rnn_err *err)
 {
+    char text[sizeof err->text];
+    size_t i = 0;
+
+    for (; err->text[i]; i++) {
+        unsigned char c = (unsigned char)err->text[i];
+
+        text[i] = c < ' ' || c == 0x7F ? '?' : err->text[i];
+    }
+    text[i] = '\0';
     fflush(stdout);
-    return cli_fail("%s: %s", path, err->text);
+    return cli_fail("%s: %s", path, text);
 }
 
 /* Reads the file and makes a draft of it. */
@@ -103,7 +114,7 @@ static int finish(struct draft *draft, const struct import_options *options, con
 
     if (rc < 0)
         return rc;
-    rc = trial_run(folder.beside, options->expect, stdout, err);
+    rc = trial_run(folder.beside, options->expect, &draft->opinion, stdout, err);
     if (rc == 0)
         rc = folder_place(&folder, err);
     if (rc == 0)

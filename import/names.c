@@ -20,7 +20,9 @@ static const struct ending recurrent[] = {
     {"bias_hh", NAME_BIAS_HH},     {"b_hh", NAME_BIAS_HH},    {"weight_hr", NAME_WEIGHT_HR}};
 
 static const struct ending plain[] = {{"weight", NAME_WEIGHT},
+                                      {"weights", NAME_WEIGHT},
                                       {"bias", NAME_BIAS},
+                                      {"biases", NAME_BIAS},
                                       {"running_mean", NAME_MEAN},
                                       {"running_var", NAME_VARIANCE},
                                       {"num_batches_tracked", NAME_COUNT},
@@ -68,8 +70,8 @@ static bool parse_recurrent(const char *text, struct name *out)
     for (size_t i = 0; i < sizeof recurrent / sizeof *recurrent; i++) {
         size_t len = strlen(recurrent[i].text);
 
-        for (const char *at = strstr(text, recurrent[i].text); at;
-             at = strstr(at + 1, recurrent[i].text)) {
+        for (const char *at = strcasestr(text, recurrent[i].text); at;
+             at = strcasestr(at + 1, recurrent[i].text)) {
             struct name name = {.role = recurrent[i].role};
 
             if (at > text && !is_separator(at[-1]))
@@ -91,7 +93,7 @@ static bool parse_plain(const char *text, struct name *out)
     for (size_t i = 0; i < sizeof plain / sizeof *plain; i++) {
         size_t n = strlen(plain[i].text);
 
-        if (n > len || strcmp(text + len - n, plain[i].text) != 0)
+        if (n > len || strcasecmp(text + len - n, plain[i].text) != 0)
             continue;
         if (n < len && !is_separator(text[len - n - 1]))
             continue;

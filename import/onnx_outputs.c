@@ -2,6 +2,7 @@
  *
  * A daemon keeps the states of a session by itself, so state inputs and outputs are left out of the
  * model once it is certain that each state goes in where it came out. */
+#include <stdio.h>
 #include <string.h>
 
 #include "import/onnx_model.h"
@@ -72,33 +73,50 @@ static int check_states(struct finder *f)
     return rc;
 }
 
-/* Inputs that nothing reads but the choice of a state. */
-static void note_states(struct finder *f)
+static bool gives_state(const struct onnx_direction *d, size_t input)
 {
-    struct onnx_run *run = f->run;
+    return (d->h.given && d->h.input == input) || (d->c.given && d->c.input == input);
+}
+
+/* Inputs that are states, and whether one of the layers runs backwards, too. */
+static size_t count_states(const struct onnx_run *run, bool *backwards)
+{
     size_t n = 0;
 
     for (size_t i = 0; i < run->graph->n_inputs; i++) {
         bool given = false;
 
-        for (size_t l = 0; l < run->n_layers; l++)
-            for (size_t d = 0; d < run->layers[l].n_directions; d++) {
-                const struct onnx_direction *dir = &run->layers[l].directions[d];
+        for (size_t l = 0; l < run->n_layers; l++) {
+            const struct onnx_layer *layer = &run->layers[l];
 
-                given |= dir->h.given && dir->h.input == i;
-                given |= dir->c.given && dir->c.input == i;
-            }
+            *backwards |= layer->n_directions == 2 || layer->backwards;
+            for (size_t d = 0; d < layer->n_directions; d++)
+                given |= gives_state(&layer->directions[d], i);
+        }
         n += given;
     }
-    if (n > 0)
-        archive_note(run->archive,
+    return n;
+}
+
+static void note_states(struct finder *f)
+{
+    bool backwards = false;
+    size_t n = count_states(f->run, &backwards);
+
+    if (n > 0 && backwards)
+        archive_note(
+            f->run->archive,
+            "states: %zu input%s of the graph start%s at zero: a layer that runs backwards "
+            "reads a whole input at once",
+            n, n == 1 ? "" : "s", n == 1 ? "s" : "");
+    else if (n > 0)
+        archive_note(f->run->archive,
                      "states: %zu input%s and %zu output%s of the graph are the session's now", n,
                      n == 1 ? "" : "s", f->n_states, f->n_states == 1 ? "" : "s");
 }
 
-static bool has_given_state(const struct onnx_run *run, const struct onnx_layer *layer)
+static bool has_given_state(const struct onnx_layer *layer)
 {
-    (void)run;
     for (size_t d = 0; d < layer->n_directions; d++)
         if (layer->directions[d].h.given || layer->directions[d].c.given)
             return true;
@@ -119,13 +137,17 @@ static int take(struct finder *f, const char *name, const struct onnx_value *val
 {
     struct onnx_value settled = *value;
     struct onnx_node place = {.name = name, .op = "output of the graph", .domain = ""};
+    const char *words;
+    char why[160];
     int rc = onnx_settle(f->run, &place, &settled, settled.rank ? settled.rank - 1 : 0);
 
+    if (rc == RNN_EUNSUPPORTED) {
+        words = strstr(f->run->err->text, "): ");
+        snprintf(why, sizeof why, "%s", words ? words + 3 : "it is no output of a layer");
+        return refuse(f, why, name);
+    }
     if (rc < 0)
-        return refuse(f,
-                      strstr(f->run->err->text, "): ") ? strstr(f->run->err->text, "): ") + 3
-                                                       : "it is no output of a layer",
-                      name);
+        return rc;
     if (settled.reversed)
         return refuse(f, "its steps stand last to first", name);
     if (!f->found || is_under(f->run, f->value.stage, settled.stage)) {
@@ -263,7 +285,7 @@ static void find_stream(struct finder *f)
 
     for (size_t i = 0; i < chain->n; i++)
         if (is_kind(chain, i, ONNX_STAGE_LAYER))
-            given |= has_given_state(run, &run->layers[chain->stages[i]->layer]);
+            given |= has_given_state(&run->layers[chain->stages[i]->layer]);
     chain->one_step =
         given && (run->time == ONNX_NO_AXIS || run->axes[run->time] == 1) && f->n_states > 0;
     for (size_t i = chain->n; chain->one_step && i-- > 0;)

@@ -100,6 +100,9 @@ int onnx_stop(struct onnx_run *run, const struct onnx_node *node, const char *fo
     va_start(list, format);
     vsnprintf(words, sizeof words, format, list);
     va_end(list);
+    if (*node->name == '\0')
+        return rnn_fail(run->err, RNN_EUNSUPPORTED, "node %zu (%.40s): %s", node->place, node->op,
+                        words);
     return rnn_fail_at(run->err, RNN_EUNSUPPORTED, node->name, -1, "node %zu '%.60s' (%.40s): %s",
                        node->place, node->name, node->op, words);
 }
@@ -386,6 +389,18 @@ static int define_constants(struct onnx_run *run)
     return rc;
 }
 
+static int define_unknown(struct onnx_run *run, const struct onnx_port *port)
+{
+    struct onnx_value value;
+    char why[200];
+
+    snprintf(why, sizeof why,
+             "input '%.80s' of the graph does not say how many dimensions it has, or is no tensor",
+             port->name);
+    value = stopped(archive_text(run->archive, why, strlen(why), run->err));
+    return value.why ? define(run, port->name, &value) : run->err->code;
+}
+
 /* Files of IR version 3 name constants among the inputs, too. */
 static int define_input(struct onnx_run *run, size_t i)
 {
@@ -396,7 +411,7 @@ static int define_input(struct onnx_run *run, size_t i)
     if (onnx_value(run, port->name))
         return 0;
     if (!port->has_shape || port->type == 0)
-        value = stopped("an input of the graph does not say its type and its dimensions");
+        return define_unknown(run, port);
     for (size_t d = 0; d < value.rank && rc == 0; d++) {
         value.dims[d].n = 1;
         rc = onnx_axis_new(run, port->shape[d], &value.dims[d].axes[0]);

@@ -71,6 +71,10 @@ int pickle_read(struct pickle **out, const void *bytes, size_t len, size_t *used
 void pickle_free(struct pickle *pickle); /* NULL is fine */
 const struct pickle_node *pickle_root(const struct pickle *pickle);
 
+/* The ids of all persistent nodes, in the order in which they were read. */
+size_t pickle_n_ids(const struct pickle *pickle);
+const struct pickle_node *pickle_id(const struct pickle *pickle, size_t i);
+
 bool pickle_is_text(const struct pickle_node *node, const char *text);
 bool pickle_is_global(const struct pickle_node *node, const char *module, const char *name);
 

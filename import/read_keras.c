@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "import/confine.h"
 #include "import/hdf5file.h"
 #include "import/keras_build.h"
 #include "import/keras_model.h"
@@ -16,6 +17,7 @@
 #include "import/reader.h"
 #include "models/file.h"
 
+enum { PARSING_S = 30 }; /* longest time to read a small file */
 #define MODEL_MAX_BYTES ((size_t)1 << 24)
 
 static bool begins_hdf5(const void *bytes, size_t len)
@@ -145,7 +147,6 @@ static int read_hdf5(struct archive *archive, struct input *input, struct rnn_er
     struct hdf5file *file;
     int rc = input_load(input, err);
 
-    archive->format = "Keras (.h5)";
     if (rc == 0)
         rc = hdf5file_open(&file, input->bytes, input->len, err);
     if (rc < 0)
@@ -224,12 +225,15 @@ static int read_zip(struct archive *archive, struct input *input, struct rnn_err
 
 static int read_keras(struct archive *archive, struct input *input, struct rnn_err *err)
 {
-    if (!input->zip)
-        return read_hdf5(archive, input, err);
-    archive->format = "Keras (.keras)";
-    if (input->options && input->options->config)
+    int rc;
+
+    if (input->zip && input->options && input->options->config)
         return rnn_fail(err, RNN_EUNSUPPORTED, "--config: a Keras model says that itself");
-    return read_zip(archive, input, err);
+    archive->format = input->zip ? "Keras (.keras)" : "Keras (.h5)";
+    confine_time(PARSING_S + (unsigned)(input->size >> 24));
+    rc = input->zip ? read_zip(archive, input, err) : read_hdf5(archive, input, err);
+    confine_time(0);
+    return rc;
 }
 
 const struct reader reader_keras = {"Keras", probe, read_keras};

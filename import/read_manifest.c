@@ -10,7 +10,6 @@
 #include "base/checked.h"
 #include "base/json.h"
 #include "import/reader.h"
-#include "import/tf1.h"
 #include "models/file.h"
 
 enum { MANIFEST_MAX = 1 << 22, RAW_MAX = 1 << 30, MANIFEST_DEPTH = 4 };
@@ -141,7 +140,7 @@ static int read_folder(struct archive *archive, struct input *input, struct rnn_
         rc = read_variable(archive, folder, item, err);
     json_free(json);
     free(folder);
-    return rc < 0 ? rc : tf1_convert(archive, err);
+    return rc;
 }
 
 const struct reader reader_manifest = {"manifest.json", probe, read_folder};

@@ -11,7 +11,6 @@
 
 #include "base/checked.h"
 #include "import/reader.h"
-#include "import/tf1.h"
 
 enum { HEADER_MAX = 1 << 16 };
 
@@ -233,7 +232,7 @@ static int read_numpy(struct archive *archive, struct input *input, struct rnn_e
     }
     for (size_t i = 0; i < zipfile_count(input->zip) && rc == 0; i++)
         rc = read_entry(archive, input, i, err);
-    return rc < 0 ? rc : tf1_convert(archive, err);
+    return rc;
 }
 
 const struct reader reader_numpy = {"NumPy", probe, read_numpy};

@@ -74,97 +74,55 @@ static size_t element_size(const struct pickle_node *type)
     return 0;
 }
 
-/* The storages that an object speaks of: key → bytes of one number. */
-struct size_list {
-    struct {
-        struct pickle_text key;
-        size_t bytes;
-    } * entries;
-    size_t n, cap, steps;
-    const struct pickle_node **seen; /* a stack of nodes that are to be looked at */
-    size_t depth, depth_cap;
+/* A storage that the object speaks of: its key, and the bytes of one number. */
+struct storage_size {
+    struct pickle_text key;
+    size_t bytes;
 };
 
-enum { STEPS_MAX = 8000000, STORAGES_MAX = ARCHIVE_TENSORS_MAX };
+struct size_list {
+    struct storage_size *entries; /* [n], by key; several of one key say the same, or are lies */
+    size_t n;
+};
 
-static bool later(struct size_list *list, const struct pickle_node *node)
+enum { STORAGES_MAX = ARCHIVE_TENSORS_MAX };
+
+static int by_key(const void *a, const void *b)
 {
-    if (!node)
-        return true;
-    if (list->depth == list->depth_cap) {
-        size_t cap = list->depth_cap ? list->depth_cap * 2 : 1024;
-        const struct pickle_node **larger;
+    const struct storage_size *left = a, *right = b;
 
-        if (cap > STEPS_MAX)
-            return false;
-        larger = realloc(list->seen, cap * sizeof *larger);
-        if (!larger)
-            return false;
-        list->seen = larger;
-        list->depth_cap = cap;
+    if (left->key.len != right->key.len)
+        return left->key.len < right->key.len ? -1 : 1;
+    return memcmp(left->key.bytes, right->key.bytes, left->key.len);
+}
+
+static int list_sizes(struct size_list *list, const struct pickle *pickle, struct rnn_err *err)
+{
+    size_t n = pickle_n_ids(pickle);
+
+    *list = (struct size_list){.entries = calloc(n + 1, sizeof *list->entries)};
+    if (!list->entries)
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        const struct pickle_node *id = pickle_id(pickle, i), *key = pickle_item(id, 2);
+
+        if (key && key->kind == PICKLE_STRING && pickle_is_text(pickle_item(id, 0), "storage"))
+            list->entries[list->n++] =
+                (struct storage_size){key->text, element_size(pickle_item(id, 1))};
     }
-    list->seen[list->depth++] = node;
-    return true;
-}
-
-static bool note_storage(struct size_list *list, const struct pickle_node *id)
-{
-    const struct pickle_node *key = pickle_item(id, 2);
-
-    if (!key || key->kind != PICKLE_STRING || !pickle_is_text(pickle_item(id, 0), "storage"))
-        return true;
-    list->steps += list->n / 16;
-    for (size_t i = 0; i < list->n; i++)
-        if (same(list->entries[i].key, key->text))
-            return true;
-    if (list->n == STORAGES_MAX)
-        return false;
-    if (list->n == list->cap) {
-        size_t cap = list->cap ? list->cap * 2 : 64;
-        void *larger = realloc(list->entries, cap * sizeof *list->entries);
-
-        if (!larger)
-            return false;
-        list->entries = larger;
-        list->cap = cap;
-    }
-    list->entries[list->n].key = key->text;
-    list->entries[list->n++].bytes = element_size(pickle_item(id, 1));
-    return true;
-}
-
-static bool look_at(struct size_list *list, const struct pickle_node *node)
-{
-    bool good = true;
-
-    if (node->kind == PICKLE_PERSISTENT)
-        return note_storage(list, node->id);
-    if (node->kind == PICKLE_OBJECT)
-        good = later(list, node->object.callee) && later(list, node->object.args) &&
-               later(list, node->object.state);
-    for (size_t i = 0; good && i < node->n_items; i++)
-        good = later(list, node->items[i]);
-    return good;
-}
-
-static bool list_sizes(struct size_list *list, const struct pickle_node *root)
-{
-    bool good = later(list, root);
-
-    while (good && list->depth > 0 && list->steps++ < STEPS_MAX)
-        good = look_at(list, list->seen[--list->depth]);
-    free(list->seen);
-    return good && list->depth == 0;
+    qsort(list->entries, list->n, sizeof *list->entries, by_key);
+    return 0;
 }
 
 /* ---- The raw part ---- */
 
 static size_t size_of_key(const struct size_list *list, struct pickle_text key)
 {
-    for (size_t i = 0; i < list->n; i++)
-        if (same(list->entries[i].key, key))
-            return list->entries[i].bytes;
-    return 0;
+    const struct storage_size wanted = {key, 0};
+    const struct storage_size *found =
+        bsearch(&wanted, list->entries, list->n, sizeof wanted, by_key);
+
+    return found ? found->bytes : 0;
 }
 
 static uint64_t read_u64(const unsigned char *at)
@@ -197,7 +155,7 @@ static int cut_one(struct legacy_store *legacy, const struct size_list *list,
     return 0;
 }
 
-static int cut_up(struct legacy_store *legacy, const struct pickle_node *root, struct rnn_err *err)
+static int cut_up(struct legacy_store *legacy, const struct pickle *object, struct rnn_err *err)
 {
     struct size_list list = {0};
     size_t at = 0;
@@ -210,8 +168,7 @@ static int cut_up(struct legacy_store *legacy, const struct pickle_node *root, s
     legacy->storages = calloc((size_t)legacy->keys->n_items + 1, sizeof *legacy->storages);
     if (!legacy->storages)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
-    if (!list_sizes(&list, root))
-        rc = rnn_fail(err, RNN_ELIMIT, "the file's objects unfold without end");
+    rc = list_sizes(&list, object, err);
     for (size_t i = 0; i < legacy->keys->n_items && rc == 0; i++)
         rc = cut_one(legacy, &list, legacy->keys->items[i], &at, err);
     free(list.entries);
@@ -268,7 +225,7 @@ static int read_legacy(struct archive *archive, struct input *input, struct rnn_
     if (rc == 0)
         rc = read_pickles(&legacy, input, pickles, err);
     if (rc == 0)
-        rc = cut_up(&legacy, pickle_root(pickles[OBJECT]), err);
+        rc = cut_up(&legacy, pickles[OBJECT], err);
     if (rc == 0)
         rc = torch_walk(archive, &legacy.store, pickle_root(pickles[OBJECT]), err);
     for (size_t i = 0; i < PICKLES; i++)

@@ -19,19 +19,23 @@ struct import_options;
 /* A file or folder to be read. */
 struct input {
     const char *path;
+    char *found;                          /* the path, where it is not the one that was named */
     const struct import_options *options; /* what the user says; NULL: nothing */
     bool is_folder;
     uint64_t size;
     unsigned char head[512]; /* its first bytes */
     size_t head_len;
+    unsigned char tail[48]; /* its last ones; a shorter file has none */
+    size_t tail_len;
     struct zipfile *zip; /* NULL: it is no zip file */
     char *bytes;         /* NULL until input_load() */
     size_t len;
     bool borrowed; /* the bytes are the caller's */
 };
 
-/* Looks at the file.  The caller ends *out with input_close().  RNN_ENOENT, RNN_EIO, RNN_EFORMAT
- * for a broken zip file. */
+/* Looks at the file; where there is none, at PATH.index, as TensorFlow's users name a checkpoint.
+ * The caller ends *out with input_close().  RNN_ENOENT, RNN_EIO, RNN_EFORMAT for a broken zip file.
+ */
 int input_open(struct input *out, const char *path, struct rnn_err *err);
 /* Over bytes that the caller keeps, for fuzz targets. */
 int input_open_bytes(struct input *out, const void *bytes, size_t len, struct rnn_err *err);
@@ -60,6 +64,7 @@ extern const struct reader reader_torch_zip;
 extern const struct reader reader_torch_legacy;
 extern const struct reader reader_numpy;
 extern const struct reader reader_manifest;
+extern const struct reader reader_bundle;
 extern const struct reader reader_keras; /* where it is built */
 extern const struct reader reader_onnx;
 

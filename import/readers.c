@@ -1,5 +1,6 @@
 /* The table of readers, the looking at a file that chooses one, and refusals with a way out. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -11,7 +12,7 @@
 
 const struct reader *const readers[] = {&reader_safetensors,  &reader_torch_zip,
                                         &reader_torch_legacy, &reader_numpy,
-                                        &reader_manifest,
+                                        &reader_manifest,     &reader_bundle,
 #ifdef IMPORT_HDF5
                                         &reader_keras,
 #endif
@@ -34,25 +35,51 @@ static int read_head(struct input *input, struct rnn_err *err)
     input->size = file.size;
     input->head_len = file.size < sizeof input->head ? (size_t)file.size : sizeof input->head;
     rc = file_read(&file, 0, input->head, input->head_len, err);
+    input->tail_len = file.size < sizeof input->tail ? 0 : sizeof input->tail;
+    if (rc == 0)
+        rc = file_read(&file, file.size - input->tail_len, input->tail, input->tail_len, err);
     file_close(&file);
     return rc;
 }
 
+/* The file that is meant by `path`. */
+static int find_input(struct input *input, const char *path, struct stat *info, struct rnn_err *err)
+{
+    int fault;
+
+    input->path = path;
+    if (stat(path, info) == 0)
+        return 0;
+    fault = errno;
+    if (fault == ENOENT && asprintf(&input->found, "%s.index", path) < 0) {
+        input->found = NULL;
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    }
+    if (fault == ENOENT && stat(input->found, info) == 0) {
+        input->path = input->found;
+        return 0;
+    }
+    free(input->found);
+    return rnn_fail(err, fault == ENOENT ? RNN_ENOENT : RNN_EIO, "%s", strerror(fault));
+}
+
 int input_open(struct input *out, const char *path, struct rnn_err *err)
 {
-    struct input input = {.path = path};
+    struct input input = {0};
     struct stat info;
-    int rc = 0;
+    int rc = find_input(&input, path, &info, err);
 
-    if (stat(path, &info) < 0)
-        return rnn_fail(err, errno == ENOENT ? RNN_ENOENT : RNN_EIO, "%s", strerror(errno));
+    if (rc < 0)
+        return rc;
     input.is_folder = S_ISDIR(info.st_mode);
     if (!input.is_folder)
         rc = read_head(&input, err);
     if (rc == 0 && begins_zip(&input))
-        rc = zipfile_open(&input.zip, path, err);
+        rc = zipfile_open(&input.zip, input.path, err);
     if (rc == 0)
         *out = input;
+    else
+        free(input.found);
     return rc;
 }
 
@@ -74,6 +101,7 @@ int input_open_bytes(struct input *out, const void *bytes, size_t len, struct rn
 void input_close(struct input *input)
 {
     zipfile_close(input->zip);
+    free(input->found);
     if (!input->borrowed)
         free(input->bytes);
     *input = (struct input){0};
@@ -128,7 +156,8 @@ static int refuse_zip(const struct zipfile *zip, struct rnn_err *err)
                         "a Keras file (.keras); this rnnd was built without libhdf5");
     if (holds_folder(zip, "variables/"))
         return rnn_fail(err, RNN_EUNSUPPORTED,
-                        "a TensorFlow SavedModel in a zip file; save the weights as .npz");
+                        "a TensorFlow SavedModel in a zip file; unpack it and name its "
+                        "variables/variables.index");
     return rnn_fail(err, RNN_EUNSUPPORTED, "a zip file that is neither PyTorch's nor NumPy's");
 }
 
@@ -155,8 +184,13 @@ static const struct refusal refusals[] = {
 static int refuse(const struct input *input, struct rnn_err *err)
 {
     if (input->is_folder)
+        return rnn_fail(
+            err, RNN_EUNSUPPORTED,
+            "a folder without manifest.json and without a checkpoint's .index; name the "
+            "file that holds the weights");
+    if (strstr(input->path, ".data-000"))
         return rnn_fail(err, RNN_EUNSUPPORTED,
-                        "a folder without manifest.json; name the file that holds the weights");
+                        "the numbers of a TensorFlow checkpoint; name the .index file beside it");
     if (input->zip)
         return refuse_zip(input->zip, err);
     for (size_t i = 0; i < sizeof refusals / sizeof *refusals; i++) {
@@ -165,10 +199,11 @@ static int refuse(const struct input *input, struct rnn_err *err)
         if (input->head_len >= r->at + r->len && memcmp(input->head + r->at, r->magic, r->len) == 0)
             return rnn_fail(err, RNN_EUNSUPPORTED, "%s", r->words);
     }
-    return rnn_fail(err, RNN_EUNSUPPORTED,
-                    "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, "
-                    ".keras), ONNX, safetensors, NumPy (.npz) and TensorFlow 1 variables with a "
-                    "manifest.json are read");
+    return rnn_fail(
+        err, RNN_EUNSUPPORTED,
+        "its first bytes are those of no known format; PyTorch (.pt), Keras (.h5, .keras), ONNX, "
+        "safetensors, NumPy (.npz), TensorFlow checkpoints (.index) and TensorFlow 1 variables "
+        "with a manifest.json are read");
 }
 
 int reader_run(struct archive *archive, struct input *input, struct rnn_err *err)

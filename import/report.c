@@ -63,18 +63,35 @@ static void put_notes(FILE *out, const struct archive *archive)
     }
 }
 
+static bool is_left_over(const struct archive_tensor *tensor)
+{
+    return !tensor->used && !tensor->training && !tensor->made;
+}
+
+static bool any_weight(const struct archive *archive)
+{
+    for (size_t i = 0; i < archive->n_tensors; i++)
+        if (is_left_over(&archive->tensors[i]) && archive->tensors[i].type->usable &&
+            archive->tensors[i].elements > 1)
+            return true;
+    return false;
+}
+
 static void put_left_over(FILE *out, const struct archive *archive)
 {
     size_t n = 0;
 
     for (size_t i = 0; i < archive->n_tensors; i++)
-        n += !archive->tensors[i].used;
+        n += is_left_over(&archive->tensors[i]);
     if (n == 0)
         return;
-    fprintf(out, "Not used: %zu tensor%s\n", n, n == 1 ? "" : "s");
+    fprintf(out, "Not used: %zu tensor%s%s\n", n, n == 1 ? "" : "s",
+            any_weight(archive) ? ", without which the original would give other outputs, if it "
+                                  "computes with them"
+                                : "");
     n = 0;
     for (size_t i = 0; i < archive->n_tensors && n < LEFT_SHOWN; i++)
-        if (!archive->tensors[i].used && ++n) {
+        if (is_left_over(&archive->tensors[i]) && ++n) {
             put_tensor(out, &archive->tensors[i]);
             fputc('\n', out);
         }
@@ -85,8 +102,8 @@ static void put_left_over(FILE *out, const struct archive *archive)
 static void put_title(FILE *out, const struct archive *archive, const char *file)
 {
     put_name(out, file);
-    fprintf(out, ": %s, %zu tensor%s\n", archive->format, archive->n_tensors,
-            archive->n_tensors == 1 ? "" : "s");
+    fprintf(out, ": %s, %zu tensor%s\n", archive->format, archive_count(archive),
+            archive_count(archive) == 1 ? "" : "s");
 }
 
 /* One value of the config, as it stands there. */
@@ -146,8 +163,15 @@ void report_inspection(const struct archive *archive, const struct draft *draft,
 {
     put_title(out, archive, file);
     for (size_t i = 0; i < archive->n_tensors; i++) {
-        put_tensor(out, &archive->tensors[i]);
-        fputs(!draft->config || archive->tensors[i].used ? "\n" : "  (not used)\n", out);
+        const struct archive_tensor *t = &archive->tensors[i];
+
+        if (t->made)
+            continue;
+        put_tensor(out, t);
+        fputs(t->training                 ? "  (not of the model)\n"
+              : !draft->config || t->used ? "\n"
+                                          : "  (not used)\n",
+              out);
     }
     for (size_t i = 0; i < archive->n_modules; i++) {
         fputs("  module ", out);

@@ -30,7 +30,10 @@ static int zip_fault(const char *what, const zip_error_t *error, struct rnn_err 
     zip_error_t copy = *error;
     int code = zip_error_code_zip(error) == ZIP_ER_MEMORY ? RNN_ENOMEM : RNN_EFORMAT;
 
-    return rnn_fail(err, code, "%s: %s", what, zip_error_strerror(&copy));
+    copy.str = NULL; /* the text is made anew, and is the copy's */
+    (void)rnn_fail(err, code, "%s: %s", what, zip_error_strerror(&copy));
+    zip_error_fini(&copy);
+    return code;
 }
 
 static int read_entry(struct zipfile *file, size_t index, struct rnn_err *err)

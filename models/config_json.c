@@ -40,10 +40,27 @@ const char *config_head_name(enum rnn_head_activation activation)
 
 /* ---- Parts of a stack ---- */
 
+/* Steps of an id, or of frames of one number, that are passed over: padding. */
+static int read_mask(const struct cJSON *input, const char *place, struct rnn_stack_spec *stack,
+                     struct rnn_err *err)
+{
+    int64_t id = 0;
+    double number = 0;
+    int rc;
+
+    stack->masks = json_get(input, "mask") != NULL;
+    if (stack->input_kind == RNN_INPUT_DENSE)
+        rc = json_read_double(input, place, "mask", -1e30, 1e30, &number, err);
+    else
+        rc = json_read_int(input, place, "mask", 0, (int64_t)stack->input_size - 1, &id, err);
+    stack->mask = stack->input_kind == RNN_INPUT_DENSE ? (float)number : (float)id;
+    return rc;
+}
+
 static int read_input(const struct cJSON *object, const char *path, struct rnn_stack_spec *stack,
                       struct rnn_err *err)
 {
-    static const char *const keys[] = {"kind", "size", "dim", "normalize", NULL};
+    static const char *const keys[] = {"kind", "size", "dim", "normalize", "mask", NULL};
     const struct cJSON *input;
     char place[CONFIG_PATH_BYTES];
     int kind = 0, rc;
@@ -62,6 +79,9 @@ static int read_input(const struct cJSON *object, const char *path, struct rnn_s
     if (rc < 0)
         return rc;
     stack->input_kind = (enum rnn_input_kind)kind;
+    rc = read_mask(input, place, stack, err);
+    if (rc < 0)
+        return rc;
     if (stack->normalize && stack->input_kind != RNN_INPUT_DENSE)
         return config_contradiction(err, place, "normalize",
                                     "tokens have no mean: want kind dense, found '%s'",
@@ -369,20 +389,41 @@ static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct
     return rc < 0 ? rc : config_id(json, "eos", stack->input_size, wanted, &spec->eos, err);
 }
 
+/* Padding is passed over where an input is read; and an output for every step wants every step,
+ * which a layer of two directions does not give. */
+static int check_mask(const struct rnn_spec *spec, struct rnn_err *err)
+{
+    const struct rnn_stack_spec *stack = &spec->stacks[0];
+
+    if (!stack->masks)
+        return 0;
+    if (spec->topology == RNN_SEQ2SEQ || spec->topology == RNN_ONE_TO_MANY)
+        return config_contradiction(err, spec->topology == RNN_SEQ2SEQ ? "decoder.input" : "input",
+                                    "mask", "a decoder reads no padding");
+    for (size_t k = 0; k < stack->n_layers && spec->topology == RNN_SYNCED; k++)
+        if (stack->layers[k].directions == 2)
+            return config_contradiction(err, "input", "mask",
+                                        "a bidirectional layer has no output at a step that is "
+                                        "passed over");
+    return 0;
+}
+
 static int read_topology(const struct cJSON *json, struct model_config *config, struct rnn_err *err)
 {
     struct rnn_spec *spec = &config->spec;
     int rc;
 
-    if (spec->topology == RNN_SEQ2SEQ)
-        return config_seq2seq(json, spec, err);
+    if (spec->topology == RNN_SEQ2SEQ) {
+        rc = config_seq2seq(json, spec, err);
+        return rc < 0 ? rc : check_mask(spec, err);
+    }
     spec->n_stacks = 1;
     rc = config_stack(json, "", spec, &spec->stacks[0], 0, err);
     if (rc == 0 && spec->topology == RNN_MANY_TO_ONE)
         rc = read_many_to_one(json, spec, err);
     if (rc == 0 && spec->topology == RNN_ONE_TO_MANY)
         rc = config_one_to_many(json, spec, err);
-    return rc;
+    return rc < 0 ? rc : check_mask(spec, err);
 }
 
 /* ---- The whole ---- */

@@ -486,6 +486,8 @@ static void put_stack(struct buf *buf, const struct rnn_stack_spec *stack)
     buf_printf(buf, "stack '%s' input %d %zu %zu %d layers %zu %zu\n", stack->prefix,
                (int)stack->input_kind, stack->input_size, stack->embedding_dim, stack->normalize,
                stack->n_layers, stack->n_below);
+    if (stack->masks)
+        buf_printf(buf, "mask %.9g\n", (double)stack->mask);
     for (size_t k = 0; k < stack->n_layers; k++)
         put_layer(buf, &stack->layers[k]);
     buf_printf(buf, "attention %d %zu %zu %d %d %zu\n", (int)attention->kind,

@@ -109,6 +109,12 @@ void answer_token(struct buf *out, const struct rnn_model *model, uint32_t id)
     buf_u64(out, id);
 }
 
+static void put_bool(struct buf *out, const char *name, bool value)
+{
+    buf_puts(out, name);
+    buf_puts(out, value ? "true" : "false");
+}
+
 void answer_ids(struct buf *out, const uint32_t *tokens, size_t n)
 {
     buf_putc(out, '[');
@@ -120,10 +126,9 @@ void answer_ids(struct buf *out, const uint32_t *tokens, size_t n)
     buf_putc(out, ']');
 }
 
-void answer_decoded(struct buf *out, const struct rnn_model *model, const uint32_t *tokens,
-                    size_t n)
+void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_decoder decoder,
+                    const uint32_t *tokens, size_t n)
 {
-    struct rnn_decoder decoder = {0};
     struct buf bytes = {0};
 
     for (size_t i = 0; i < n; i++) {
@@ -155,8 +160,9 @@ void answer_session(struct buf *out, const struct session_view *view)
     buf_i64(out, view->ttl_s);
     buf_puts(out, ",\"bytes\":");
     buf_u64(out, view->bytes);
-    buf_puts(out, ",\"resident\":true,\"busy\":");
-    buf_puts(out, view->busy ? "true" : "false");
+    put_bool(out, ",\"resident\":", view->resident);
+    put_bool(out, ",\"usable\":", view->usable);
+    put_bool(out, ",\"busy\":", view->busy);
     buf_puts(out, ",\"waiting\":");
     buf_u64(out, view->waiting);
     buf_putc(out, '}');

@@ -34,10 +34,11 @@ void answer_results(struct job *job, bool batch, size_t each, uint64_t input_ste
 /* "token":…,"id":… — the token is left out for a model without vocabulary. */
 void answer_token(struct buf *out, const struct rnn_model *model, uint32_t id);
 
-/* [1,2,3], and the text of these tokens as a JSON string, which the model has a vocabulary for. */
+/* [1,2,3], and the text of these tokens as a JSON string, which the model has a vocabulary for; it
+ * goes on where `decoder` stands. */
 void answer_ids(struct buf *out, const uint32_t *tokens, size_t n);
-void answer_decoded(struct buf *out, const struct rnn_model *model, const uint32_t *tokens,
-                    size_t n);
+void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_decoder decoder,
+                    const uint32_t *tokens, size_t n);
 
 /* A session as GET /sessions/{id} shows it. */
 void answer_session(struct buf *out, const struct session_view *view);

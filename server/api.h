@@ -81,6 +81,7 @@ struct predict_request {
     unsigned steps; /* enum predict_steps */
     uint32_t top_k;
     unsigned returns; /* bits of enum predict_return */
+    bool raw; /* no field: answer with the outputs of the steps alone, as float32 (little-endian) */
     struct input_list candidates;
 };
 
@@ -119,6 +120,7 @@ struct score_request {
 };
 
 api_reader predict_read, generate_read, score_read;
+body_fields predict_fields, generate_fields, score_fields; /* the same, of a parsed body */
 void predict_request_free(struct predict_request *request);
 void generate_request_free(struct generate_request *request);
 void score_request_free(struct score_request *request);
@@ -202,6 +204,8 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_stream(struct request *request, const char *arg);
+void api_stream(struct request *request, const char *arg);
 void api_session_snapshot(struct request *request, const char *arg);
 void api_session_snapshot_list(struct request *request, const char *arg);
 void api_session_snapshot_delete(struct request *request, const char *arg);

@@ -29,6 +29,7 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "beam_width",
                                       "length_penalty",
                                       NULL};
+
 /* Of these, what frames have no use for. */
 static const char *const of_tokens[] = {"top_k",
                                         "top_p",
@@ -271,17 +272,23 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     return rc == 0 ? check_session(request, err) : rc;
 }
 
-int generate_read(void *out, const char *text, size_t len, const struct config *config,
-                  struct rnn_err *err)
+int generate_fields(void *out, const struct cJSON *body, const struct config *config,
+                    struct rnn_err *err)
 {
     struct generate_request *request = out;
     int rc;
 
     *request = (struct generate_request){.sampling = RNN_SAMPLING_DEFAULT};
-    rc = body_read(request, text, len, false, read_fields, config, err);
+    rc = read_fields(request, body, config, err);
     if (rc < 0)
         generate_request_free(request);
     return rc;
+}
+
+int generate_read(void *out, const char *text, size_t len, const struct config *config,
+                  struct rnn_err *err)
+{
+    return body_read(out, text, len, false, generate_fields, config, err);
 }
 
 void generate_request_free(struct generate_request *request)

@@ -26,17 +26,23 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     return rc == 0 ? input_read_candidates(&request->candidates, body, config, err) : rc;
 }
 
-int predict_read(void *out, const char *text, size_t len, const struct config *config,
-                 struct rnn_err *err)
+int predict_fields(void *out, const struct cJSON *body, const struct config *config,
+                   struct rnn_err *err)
 {
     struct predict_request *request = out;
     int rc;
 
     *request = (struct predict_request){0};
-    rc = body_read(request, text, len, false, read_fields, config, err);
+    rc = read_fields(request, body, config, err);
     if (rc < 0)
         predict_request_free(request);
     return rc;
+}
+
+int predict_read(void *out, const char *text, size_t len, const struct config *config,
+                 struct rnn_err *err)
+{
+    return body_read(out, text, len, false, predict_fields, config, err);
 }
 
 void predict_request_free(struct predict_request *request)

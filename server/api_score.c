@@ -14,17 +14,23 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     return rc == 0 ? input_read(&request->targets, "target", body, config, err) : rc;
 }
 
-int score_read(void *out, const char *text, size_t len, const struct config *config,
-               struct rnn_err *err)
+int score_fields(void *out, const struct cJSON *body, const struct config *config,
+                 struct rnn_err *err)
 {
     struct score_request *request = out;
     int rc;
 
     *request = (struct score_request){0};
-    rc = body_read(request, text, len, false, read_fields, config, err);
+    rc = read_fields(request, body, config, err);
     if (rc < 0)
         score_request_free(request);
     return rc;
+}
+
+int score_read(void *out, const char *text, size_t len, const struct config *config,
+               struct rnn_err *err)
+{
+    return body_read(out, text, len, false, score_fields, config, err);
 }
 
 void score_request_free(struct score_request *request)

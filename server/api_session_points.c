@@ -114,7 +114,7 @@ static void put_point(struct buf *out, const char *name, uint64_t position)
     buf_putc(out, '}');
 }
 
-static void snapshot_held(struct session_op *op)
+static void snapshot_saved(struct session_op *op)
 {
     const struct snapshot_request *what = &((struct snapshot_op *)op)->what;
     session_result result =
@@ -127,6 +127,20 @@ static void snapshot_held(struct session_op *op)
         put_point(&op->out, what->name, session_state(&op->hold)->position);
     }
     op_release(op, NULL);
+}
+
+static void snapshot_held(struct session_op *op)
+{
+    const struct snapshot_request *what = &((struct snapshot_op *)op)->what;
+    session_result result =
+        session_may_snapshot(op->work->sessions, &op->hold, what->name, what->replace);
+
+    if (result != 0) {
+        fail_point(op, result, what->name);
+        op_release(op, NULL);
+        return;
+    }
+    op_wait(op, session_save_point(op->work->sessions, &op->hold, what->name), snapshot_saved);
 }
 
 static void reply_created(const struct session_op *op)
@@ -200,7 +214,7 @@ void api_session_snapshot_list(struct request *request, const char *arg)
     op_submit(op);
 }
 
-static void forget_held(struct session_op *op)
+static void forget_saved(struct session_op *op)
 {
     const struct snapshot_request *what = &((struct snapshot_op *)op)->what;
     session_result result = session_forget(&op->hold, what->name);
@@ -208,6 +222,16 @@ static void forget_held(struct session_op *op)
     if (result != 0)
         fail_point(op, result, what->name);
     op_release(op, NULL);
+}
+
+static void forget_held(struct session_op *op)
+{
+    const char *name = ((struct snapshot_op *)op)->what.name;
+
+    if (session_point(&op->hold, name))
+        op_wait(op, session_save_forget(op->work->sessions, &op->hold, name), forget_saved);
+    else
+        forget_saved(op); /* which says so */
 }
 
 static void reply_forgotten(const struct session_op *op)

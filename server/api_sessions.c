@@ -116,6 +116,18 @@ static void create_drop(struct session_op *op)
     rnn_model_unref(create->model);
 }
 
+static void create_saved(struct session_op *op)
+{
+    op_release(op, NULL);
+}
+
+/* The store does not take it: it has never been. */
+static void create_undo(struct session_op *op)
+{
+    session_release(op->work->sessions, &op->hold, NULL, NULL);
+    (void)session_delete(op->work->sessions, op->id, op->key_name); /* made just now */
+}
+
 static void run_create(struct session_op *op)
 {
     struct create_op *create = (struct create_op *)op; /* its first member */
@@ -126,8 +138,19 @@ static void run_create(struct session_op *op)
                                 .ttl_s = create->ttl_s,
                                 .state = create->state};
 
+    bool granted = false;
+
     op->result = session_create(op->work->sessions, &spec, &op->views[0]);
-    op_return(op);
+    if (op->result == 0) {
+        snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
+        op_hold(op);
+        op->result =
+            session_acquire(op->work->sessions, op->id, op->key_name, false, &op->hold, &granted);
+    }
+    if (op->result != 0)
+        op_return(op);
+    else
+        op_wait(op, session_save_new(op->work->sessions, &op->hold), create_saved);
 }
 
 static void reply_created(const struct session_op *op)
@@ -168,6 +191,7 @@ static void create(struct request *request, const struct session_request *what,
         return;
     create->op.drop = create_drop;
     create->op.run = run_create;
+    create->op.undo = create_undo;
     create->op.reply = reply_created;
     create->model = rnn_model_ref(entry->model);
     memcpy(create->model_name, entry->name, sizeof create->model_name);
@@ -224,10 +248,28 @@ void api_session_get(struct request *request, const char *arg)
     op_submit(op);
 }
 
-static void run_delete(struct session_op *op)
+static void delete_saved(struct session_op *op)
 {
     op->result = session_delete(op->work->sessions, op->id, op->key_name);
     op_return(op);
+}
+
+static void delete_undo(struct session_op *op)
+{
+    (void)op; /* it is still there */
+}
+
+static void run_delete(struct session_op *op)
+{
+    bool waits;
+
+    op_hold(op);
+    op->undo = delete_undo;
+    op->result = session_save_delete(op->work->sessions, op->id, op->key_name, &op->hold, &waits);
+    if (op->result != 0)
+        op_return(op);
+    else
+        op_wait(op, waits, delete_saved);
 }
 
 static void reply_deleted(const struct session_op *op)
@@ -288,30 +330,90 @@ void api_session_reset(struct request *request, const char *arg)
 
 /* ---- Fork ---- */
 
+/* A new session, held until the store has it. */
+struct child {
+    struct session_hold hold;
+    struct fork_op *fork;
+};
+
+struct fork_op {
+    struct session_op op;
+    struct child *children; /* [op.n_views] */
+    size_t n_made, n_waiting;
+};
+
+static void fork_drop(struct session_op *op)
+{
+    free(((struct fork_op *)op)->children); /* its first member */
+}
+
 /* All of them or none. */
+static void fork_end(struct fork_op *fork)
+{
+    struct session_op *op = &fork->op;
+    struct sessions *sessions = op->work->sessions;
+
+    for (size_t i = 0; i < fork->n_made; i++) {
+        session_release(sessions, &fork->children[i].hold, NULL, NULL);
+        if (op->result != 0)
+            (void)session_delete(sessions, op->views[i].id, op->key_name); /* made just now */
+    }
+    if (op->result == 0)
+        metrics_count(op->work->metrics, M_SESSION_FORKED, fork->n_made);
+    session_release(sessions, &op->hold, NULL, NULL);
+    op_return(op);
+}
+
+static void child_saved(struct session_hold *hold, session_result result)
+{
+    struct fork_op *fork = ((struct child *)hold)->fork; /* its first member */
+
+    if (result != 0)
+        fork->op.result = result;
+    if (--fork->n_waiting == 0)
+        fork_end(fork);
+}
+
+static void child_cancelled(struct session_hold *hold)
+{
+    (void)hold; /* its fork ends soon */
+}
+
+static session_result make_child(struct fork_op *fork, const struct session_spec *spec)
+{
+    struct session_op *op = &fork->op;
+    struct sessions *sessions = op->work->sessions;
+    struct session_view *view = &op->views[fork->n_made];
+    struct child *child = &fork->children[fork->n_made];
+    session_result rc = session_create(sessions, spec, view);
+    bool granted;
+
+    if (rc != 0)
+        return rc;
+    *child =
+        (struct child){.hold = {.saved = child_saved, .cancelled = child_cancelled}, .fork = fork};
+    (void)session_acquire(sessions, view->id, op->key_name, false, &child->hold, &granted);
+    fork->n_made++;
+    fork->n_waiting += session_save_new(sessions, &child->hold);
+    return 0;
+}
+
 static void fork_held(struct session_op *op)
 {
-    struct sessions *sessions = op->work->sessions;
-    struct session_view parent;
+    struct fork_op *fork = (struct fork_op *)op; /* its first member */
     struct session_spec spec = {.key_name = op->key_name,
                                 .model_name = session_model_name(&op->hold),
                                 .model = session_model(&op->hold),
                                 .state = session_state(&op->hold)};
-    size_t made = 0;
+    struct session_view parent;
 
-    op->result = session_view(sessions, op->id, op->key_name, &parent);
+    op->result = session_view(op->work->sessions, op->id, op->key_name, &parent);
     spec.ttl_s = parent.ttl_s;
     spec.seed = parent.seed;
-    for (; op->result == 0 && made < op->n_views; made += op->result == 0)
-        op->result = session_create(sessions, &spec, &op->views[made]);
-    if (op->result == 0) {
-        metrics_count(op->work->metrics, M_SESSION_FORKED, made);
-    } else {
-        while (made > 0)
-            (void)session_delete(sessions, op->views[--made].id, op->key_name); /* just made */
-    }
-    session_release(sessions, &op->hold, NULL, NULL);
-    op_return(op);
+    while (op->result == 0 && fork->n_made < op->n_views)
+        op->result = make_child(fork, &spec);
+    if (fork->n_waiting == 0)
+        fork_end(fork);
 }
 
 static void reply_forked(const struct session_op *op)
@@ -325,16 +427,23 @@ static void reply_forked(const struct session_op *op)
 
 void api_session_fork(struct request *request, const char *arg)
 {
-    struct session_op *op;
+    struct fork_op *fork;
     size_t count;
 
     if (!api_read(request, fork_request_read, &count))
         return;
-    op = op_new(request, sizeof *op, arg, count);
-    if (!op)
+    fork = op_new(request, sizeof *fork, arg, count);
+    if (!fork)
         return;
-    op->run = op_run_held;
-    op->held = fork_held;
-    op->reply = reply_forked;
-    op_submit(op);
+    fork->op.drop = fork_drop;
+    fork->op.run = op_run_held;
+    fork->op.held = fork_held;
+    fork->op.reply = reply_forked;
+    fork->children = calloc(count, sizeof *fork->children);
+    if (!fork->children) {
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+        op_free(&fork->op);
+        return;
+    }
+    op_submit(&fork->op);
 }

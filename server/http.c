@@ -73,15 +73,25 @@ static void slot_free(struct connection *c)
     c->http->first_free = c->slot;
 }
 
-static bool watch(struct connection *c, uint32_t events)
+static bool watch_set(struct connection *c, int operation, uint32_t events)
 {
     struct epoll_event event = {
         .events = events, .data.u64 = (uint64_t)c->http->slots[c->slot].generation << 32 | c->slot};
 
-    return epoll_ctl(c->http->watch_fd, EPOLL_CTL_ADD, c->fd, &event) == 0;
+    return epoll_ctl(c->http->watch_fd, operation, c->fd, &event) == 0;
 }
 
-static void unwatch(struct connection *c)
+static bool watch(struct connection *c, uint32_t events)
+{
+    return watch_set(c, EPOLL_CTL_ADD, events);
+}
+
+void connection_watch(struct connection *c, uint32_t events)
+{
+    (void)watch_set(c, EPOLL_CTL_MOD, events); /* cannot fail: it has been there since it came */
+}
+
+void connection_unwatch(struct connection *c)
 {
     (void)epoll_ctl(c->http->watch_fd, EPOLL_CTL_DEL, c->fd, NULL); /* ENOENT is as good */
 }
@@ -149,7 +159,7 @@ static bool linger_begin(struct connection *c)
 
     if (fd < 0)
         return false;
-    unwatch(c);
+    connection_unwatch(c);
     (void)shutdown(fd, SHUT_WR); /* fails only where the client is gone: the watch tells */
     c->fd = fd;
     c->mhd = NULL;
@@ -164,7 +174,7 @@ static bool linger_begin(struct connection *c)
 
 static void linger_end(struct connection *c)
 {
-    unwatch(c);
+    connection_unwatch(c);
     close(c->fd);
     connection_free(c);
 }
@@ -202,7 +212,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
 
         if (c->linger && !c->peer_closed && linger_begin(c))
             return;
-        unwatch(c);
+        connection_unwatch(c);
         connection_free(c);
     }
 }
@@ -345,6 +355,11 @@ static void peer_closed(struct connection *c)
         exchange_gone(x);
 }
 
+static bool is_upgraded(const struct connection *c)
+{
+    return c->exchange && c->exchange->phase == EXCHANGE_UPGRADED;
+}
+
 static void on_watch(uv_poll_t *poll, int status, int events)
 {
     struct http *http = poll->data;
@@ -362,6 +377,8 @@ static void on_watch(uv_poll_t *poll, int status, int events)
             continue;
         if (!slot->connection->mhd)
             linger_read(slot->connection);
+        else if (is_upgraded(slot->connection))
+            upgrade_on_events(slot->connection->exchange, found[i].events);
         else if (found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
             peer_closed(slot->connection);
     }
@@ -432,8 +449,9 @@ static struct MHD_Daemon *daemon_start(struct http *http)
     size_t memory = (size_t)config->header_max_bytes + (size_t)config->header_max_bytes / 2;
 
     return MHD_start_daemon(
-        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ERROR_LOG, 0,
-        NULL, NULL, http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_words, http,
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_ALLOW_UPGRADE | MHD_USE_NO_LISTEN_SOCKET |
+            MHD_USE_ERROR_LOG,
+        0, NULL, NULL, http_on_request, http, MHD_OPTION_EXTERNAL_LOGGER, http_on_words, http,
         /* the acceptor keeps the limit; libmicrohttpd's own is never to be met */
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)config->connections_max + 256u,
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, memory, MHD_OPTION_CONNECTION_TIMEOUT,
@@ -527,6 +545,9 @@ int http_start(struct http **out, struct shard *shard, struct rnn_err *err)
 void http_drain(struct http *http)
 {
     http->draining = true;
+    for (struct connection *c = http->connections.next; c != &http->connections; c = c->next)
+        if (is_upgraded(c))
+            upgrade_drain(c->exchange);
 }
 
 void http_cancel_all(struct http *http)
@@ -539,6 +560,8 @@ void http_cancel_all(struct http *http)
         if (x->phase == EXCHANGE_RUNNING) {
             x->shut_down = true;
             exchange_gone(x);
+        } else if (x->phase == EXCHANGE_UPGRADED) {
+            upgrade_cancel(x);
         } else {
             shutdown(c->fd, SHUT_RDWR);
         }

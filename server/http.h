@@ -10,6 +10,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "base/buf.h"
 #include "base/err.h"
@@ -35,6 +36,7 @@ struct request_hooks {
 struct request {
     struct shard *shard;
     enum http_method method;
+    bool old_http;    /* HTTP/1.0: cannot be upgraded */
     const char *path; /* decoded, without query; starts with '/' */
     const char
         *route_name;      /* template for metrics and logs ("/sessions/{id}"), set by the router */
@@ -73,12 +75,47 @@ void http_cut(struct request *request);
 /* Whether an answer has been begun, or the client is gone: nothing may be sent then. */
 bool http_answered(const struct request *request);
 
+/* ---- Upgrades: a connection that leaves HTTP behind ---- */
+
+/* What the handler of an upgraded connection hears, beside request_hooks.gone.  Never called from
+ * inside another call of this header. */
+struct socket_hooks {
+    /* The socket is open now, can be read or written, or http_socket_wake() has asked: once a turn
+     * at most. */
+    void (*turn)(struct request *request);
+    /* The server shuts down: end soon, in good order. */
+    void (*drain)(struct request *request);
+    /* End now. */
+    void (*cancel)(struct request *request);
+};
+
+/* Answers 101 with the headers of http_reply_header().  Until the first `turn` the handler only
+ * waits; from then on the socket is its own, until http_socket_close() or hooks->gone. */
+void http_upgrade(struct request *request, const struct socket_hooks *hooks);
+
+/* The bytes read or taken, at most `max` or `len`; 0: none at present; -1: the connection has
+ * ended.  Bytes that came along with the handshake are read first. */
+ssize_t http_socket_read(struct request *request, void *out, size_t max);
+ssize_t http_socket_write(struct request *request, const void *bytes, size_t len);
+
+/* What to wait for.  Whoever waits for neither still hears when the client leaves. */
+void http_socket_wait(struct request *request, bool to_read, bool to_write);
+
+/* Asks for hooks->turn before this turn of the loop is over. */
+void http_socket_wake(struct request *request);
+
+/* No more will be written: the client sees the end behind what it has been sent. */
+void http_socket_finish(struct request *request);
+
+/* The handler's last call. */
+void http_socket_close(struct request *request);
+
 /* ---- Life, for shard.c and listen.c ---- */
 struct http;
 int http_start(struct http **out, struct shard *shard, struct rnn_err *err);
 /* Takes over an accepted socket; closes it on failure. */
 void http_adopt(struct http *http, int fd);
-/* No more keep-alive: each further answer closes its connection. */
+/* No more keep-alive: each further answer closes its connection.  Upgraded ones are told. */
 void http_drain(struct http *http);
 /* Ends all requests as if their clients had gone; http_busy() is 0 some turns later. */
 void http_cancel_all(struct http *http);

@@ -43,7 +43,8 @@ struct connection {
 enum exchange_phase {
     EXCHANGE_UPLOADING, /* the body is still coming */
     EXCHANGE_RUNNING,   /* the handler has it */
-    EXCHANGE_ANSWERED   /* libmicrohttpd has the whole answer */
+    EXCHANGE_ANSWERED,  /* libmicrohttpd has the whole answer */
+    EXCHANGE_UPGRADED   /* the socket is its handler's */
 };
 
 /* One request and its answer.  References: libmicrohttpd's until on_completed, the handler's until
@@ -73,9 +74,16 @@ struct exchange {
     size_t out_taken; /* of out.len, by libmicrohttpd */
     size_t sent_bytes;
 
+    /* ---- Upgraded ---- */
+    const struct socket_hooks *socket_hooks;
+    struct MHD_UpgradeResponseHandle *upgrade; /* NULL before and after */
+    uint32_t waits_for;                        /* events of the watch */
+    size_t early_taken;                        /* of `body`: what came with the handshake */
+    bool accounted;                            /* in log and metrics, as of its opening */
+
     /* ---- What its handler is to hear at the end of the turn ---- */
     struct exchange *notice_next;
-    bool noticed, tell_gone, tell_drained;
+    bool noticed, tell_gone, tell_drained, tell_turn;
 
     char method_name[16];
     char path[];
@@ -138,7 +146,11 @@ void exchange_gone(struct exchange *exchange);
 /* Answers a request whose body is late, past libmicrohttpd, and shuts the connection. */
 void exchange_refuse_raw(struct exchange *exchange, enum reply_error error, const char *message);
 
-/* ---- http_request.c, called by http_reply.c ---- */
+/* Log line and metrics of a request that ends or is upgraded; once. */
+void exchange_account(struct exchange *exchange, struct MHD_Connection *mhd,
+                      enum MHD_RequestTerminationCode code);
+
+/* ---- http_request.c, called by http_reply.c and http_upgrade.c ---- */
 static inline struct exchange *exchange_of(struct request *request)
 {
     return (struct exchange *)(void *)request; /* its first member */
@@ -155,6 +167,18 @@ void exchange_notice(struct exchange *exchange);
 /* ---- http_request.c, called by http_refused.c ---- */
 void http_mint_id(struct http *http, char *id); /* 17 bytes */
 
+/* ---- http_reply.c, called by http_upgrade.c ---- */
+/* Adds what http_reply_header() has gathered, the id, and the type where it is not NULL. */
+void exchange_put_headers(struct exchange *exchange, const char *content_type);
+
+/* ---- http_upgrade.c, called by http.c and http_request.c ---- */
+/* Events of the watch on an upgraded connection. */
+void upgrade_on_events(struct exchange *exchange, uint32_t events);
+void upgrade_drain(struct exchange *exchange);
+void upgrade_cancel(struct exchange *exchange);
+/* Gives the socket back to libmicrohttpd, which closes it; nothing where it is not upgraded. */
+void upgrade_end(struct exchange *exchange);
+
 /* ---- http_refused.c, called by http.c and http_request.c ---- */
 /* libmicrohttpd's logger; cls is the struct http. */
 void http_on_words(void *cls, const char *format, va_list arguments)
@@ -164,6 +188,11 @@ void http_on_words(void *cls, const char *format, va_list arguments)
 unsigned http_refused_claim(struct http *http, struct MHD_Connection *mhd);
 /* Logs and counts the refusals that nobody has claimed. */
 void http_refused_tell(struct http *http);
+
+/* ---- http.c, called by http_upgrade.c ---- */
+/* Sets the events to watch for; level-triggered. */
+void connection_watch(struct connection *connection, uint32_t events);
+void connection_unwatch(struct connection *connection);
 
 /* ---- http.c, called by http_request.c and http_refused.c ---- */
 /* Sends a whole error answer on a connection that is not in an answer; the caller ends it.  Returns

@@ -41,7 +41,7 @@ void http_reply_header(struct request *request, const char *name, const char *va
     buf_put(&x->headers, value, strlen(value) + 1);
 }
 
-static void put_headers(struct exchange *x, const char *content_type)
+void exchange_put_headers(struct exchange *x, const char *content_type)
 {
     const char *at = x->headers.data, *end = at ? at + x->headers.len : NULL;
 
@@ -95,7 +95,7 @@ void http_reply(struct request *request, unsigned status, const char *content_ty
     buf_free(body);
     x->phase = EXCHANGE_ANSWERED;
     if (x->response) {
-        put_headers(x, content_type);
+        exchange_put_headers(x, content_type);
         exchange_wake(x);
     } else {
         exchange_gone(x); /* no memory at all: the connection closes */
@@ -172,7 +172,7 @@ void http_stream_begin(struct request *request, const char *content_type)
         return;
     }
     x->refs++;
-    put_headers(x, content_type);
+    exchange_put_headers(x, content_type);
     (void)MHD_add_response_header(x->response, "Cache-Control", "no-store");
     (void)MHD_add_response_header(x->response, "X-Accel-Buffering", "no");
     exchange_wake(x);

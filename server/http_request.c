@@ -21,6 +21,7 @@
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/router.h"
+#include "server/ws_handshake.h"
 
 #define STATUS_CLIENT_GONE 499 /* in logs and metrics only */
 #define STATUS_SHUT_DOWN   503
@@ -169,16 +170,21 @@ void exchange_gone(struct exchange *x)
 static void tell(struct exchange *x)
 {
     const struct request_hooks *hooks = x->request.hooks;
-    bool gone = x->tell_gone, drained = x->tell_drained;
+    bool gone = x->tell_gone, drained = x->tell_drained, turn = x->tell_turn;
 
-    x->noticed = x->tell_gone = x->tell_drained = false;
-    if (!x->handler_has_it || !hooks)
+    x->noticed = x->tell_gone = x->tell_drained = x->tell_turn = false;
+    if (!x->handler_has_it) {
+        upgrade_end(x); /* it has ended before the 101 was out */
         return;
-    if (gone && hooks->gone) {
+    }
+    if (gone && hooks && hooks->gone) {
         hooks->gone(&x->request);
         exchange_handler_ends(x);
-    } else if (drained && !x->gone && hooks->drained) {
+        upgrade_end(x);
+    } else if (drained && !x->gone && hooks && hooks->drained) {
         hooks->drained(&x->request);
+    } else if (turn && !x->gone && x->upgrade) {
+        x->socket_hooks->turn(&x->request);
     }
 }
 
@@ -209,19 +215,35 @@ static bool open_to_all(const char *path)
     return false;
 }
 
+/* Whether a key was sent, and whose it is (NULL: unknown): as a bearer token, or, by a page that
+ * opens a WebSocket and can set no headers, among the subprotocols. */
+static bool key_sent(struct exchange *x, const struct keys *keys, const char **name)
+{
+    const char *sent = http_header(&x->request, "Authorization");
+    char key[KEYS_KEY_MAX + 1];
+
+    if (sent && strncasecmp(sent, "Bearer ", 7) == 0) {
+        *name = keys_name(keys, sent + 7 + strspn(sent + 7, " "));
+        return true;
+    }
+    if (!http_header(&x->request, "Upgrade") ||
+        !ws_offered_key(http_header(&x->request, "Sec-WebSocket-Protocol"), key, sizeof key))
+        return false;
+    *name = keys_name(keys, key);
+    explicit_bzero(key, sizeof key);
+    return true;
+}
+
 /* Finds out who asks.  False: refused. */
 static bool key_check(struct exchange *x)
 {
     const struct keys *keys =
         atomic_load_explicit(&x->http->shard->server->keys, memory_order_acquire);
-    const char *sent, *name;
+    const char *name = NULL;
 
     if (!keys)
         return true;
-    sent = http_header(&x->request, "Authorization");
-    if (sent && strncasecmp(sent, "Bearer ", 7) == 0) {
-        sent += 7 + strspn(sent + 7, " ");
-        name = keys_name(keys, sent);
+    if (key_sent(x, keys, &name)) {
         if (name) {
             x->request.key_name = name;
             return true;
@@ -276,8 +298,8 @@ static enum MHD_Result queue(struct exchange *x)
     const struct server *server = x->http->shard->server;
     enum MHD_Result done;
 
-    if (x->close || x->http->draining ||
-        atomic_load_explicit(&server->draining, memory_order_relaxed))
+    if (!x->socket_hooks && (x->close || x->http->draining ||
+                             atomic_load_explicit(&server->draining, memory_order_relaxed)))
         (void)MHD_add_response_header(x->response, "Connection", "close");
     done = MHD_queue_response(x->connection->mhd, x->status, x->response);
     MHD_destroy_response(x->response); /* libmicrohttpd holds its own reference */
@@ -324,6 +346,7 @@ static enum MHD_Result begin(struct http *http, struct MHD_Connection *mhd, cons
         memcpy(x->request.id, id, strlen(id) + 1);
     else
         http_mint_id(http, x->request.id);
+    x->request.old_http = strcmp(version, "HTTP/1.0") == 0;
     head.malformed |= c->target_malformed;
     if (!head_check(x, &head, version))
         return refuse_early(x, &head);
@@ -418,8 +441,8 @@ static unsigned final_status(const struct exchange *x, enum MHD_RequestTerminati
     return x->status;
 }
 
-static void account(const struct exchange *x, struct MHD_Connection *mhd,
-                    enum MHD_RequestTerminationCode code)
+void exchange_account(struct exchange *x, struct MHD_Connection *mhd,
+                      enum MHD_RequestTerminationCode code)
 {
     struct shard *shard = x->http->shard;
     const char *route = x->request.route_name ? x->request.route_name : ROUTE_NONE;
@@ -427,6 +450,9 @@ static void account(const struct exchange *x, struct MHD_Connection *mhd,
     unsigned refused = x->queued ? 0 : http_refused_claim(x->http, mhd);
     unsigned status = refused ? refused : final_status(x, code);
 
+    if (x->accounted)
+        return;
+    x->accounted = true;
     metrics_request(shard->metrics, route, status, seconds);
     log_line(CONFIG_LOG_INFO, "request", LOG_TEXT("id", x->request.id),
              LOG_TEXT("method", x->method_name), LOG_TEXT("route", route),
@@ -445,7 +471,7 @@ void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
         return;
     *context = NULL;
     c = x->connection;
-    account(x, mhd, code);
+    exchange_account(x, mhd, code);
     c->exchange = NULL;
     c->bytes_known = false;
     x->connection = NULL;

@@ -142,6 +142,22 @@ static int read_frames(struct reading *r, const struct cJSON *json, size_t n)
     return 0;
 }
 
+/* Takes over bytes that malloc() gave, so that they are aligned. */
+static int take_floats(struct input *input, const char *path, char *bytes, size_t len,
+                       struct rnn_err *err)
+{
+    size_t n = len / sizeof *input->frames;
+
+    input->frames = (float *)(void *)bytes;
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(input->frames[i]))
+            return rnn_fail_at(err, RNN_ERANGE, path, -1, "%s: f32: number %zu is not finite", path,
+                               i);
+    input->kind = INPUT_FLOATS;
+    input->n = n;
+    return 0;
+}
+
 /* {"f32": base64}.  How many steps that is, the model's width tells. */
 static int read_floats(struct reading *r, const struct cJSON *json)
 {
@@ -159,17 +175,12 @@ static int read_floats(struct reading *r, const struct cJSON *json)
     rc = base64_decode(text->valuestring, r->path, &bytes, &len, r->err);
     if (rc == RNN_ENOMEM)
         return rc;
-    r->input->frames = (float *)(void *)bytes; /* malloc() aligns for them */
-    if (rc < 0 || len % sizeof(float) != 0)
+    if (rc < 0 || len % sizeof(float) != 0) {
+        free(bytes);
         return rnn_fail_at(r->err, RNN_EFORMAT, r->path, -1,
                            "%s: f32: want base64 of little-endian float32 numbers", r->path);
-    for (size_t i = 0; i < len / sizeof(float); i++)
-        if (!isfinite(r->input->frames[i]))
-            return rnn_fail_at(r->err, RNN_ERANGE, r->path, -1, "%s: f32: number %zu is not finite",
-                               r->path, i);
-    r->input->kind = INPUT_FLOATS;
-    r->input->n = len / sizeof(float);
-    return 0;
+    }
+    return take_floats(r->input, r->path, bytes, len, r->err);
 }
 
 static int read_one(struct reading *r, const struct cJSON *json)
@@ -296,6 +307,33 @@ int input_read_candidates(struct input_list *out, const struct cJSON *body,
                           const struct config *config, struct rnn_err *err)
 {
     return read_list(out, "candidate", true, body, config, err);
+}
+
+int input_from_floats(struct input_list *out, const char *bytes, size_t len,
+                      const struct config *config, struct rnn_err *err)
+{
+    char *copy;
+    int rc;
+
+    *out = (struct input_list){
+        .name = "input", .given = true, .steps_max = (size_t)config->input_steps_max};
+    if (len == 0 || len % sizeof(float) != 0)
+        return rnn_fail_at(err, RNN_EFORMAT, "input", -1,
+                           "input: want little-endian float32 numbers, found %zu bytes", len);
+    out->items = calloc(1, sizeof *out->items);
+    copy = malloc(len);
+    if (!out->items || !copy) {
+        free(out->items);
+        free(copy);
+        *out = (struct input_list){0};
+        return out_of_memory(err);
+    }
+    memcpy(copy, bytes, len);
+    out->n = 1;
+    rc = take_floats(out->items, out->name, copy, len, err);
+    if (rc < 0)
+        input_list_free(out);
+    return rc;
 }
 
 /* ---- Fitting to a model ---- */

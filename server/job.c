@@ -88,8 +88,11 @@ static void fail_session(struct job *job, enum reply_error error)
         metrics_count(job->work->metrics, M_REJECTED_QUEUE, 1);
         job_fail(job, error, "session", "too many requests wait for session '%s'", job->session_id);
         break;
-    default:
+    case REPLY_NO_SESSION:
         job_fail(job, error, "session", "there is no session '%s'", job->session_id);
+        break;
+    default:
+        job_fail(job, error, "session", "session '%s' %s", job->session_id, session_fault(error));
     }
 }
 
@@ -123,6 +126,20 @@ static void write_answer(struct job *job)
 
 static void start_waiting(struct jobs *jobs);
 
+/* Nothing more is to be computed or written: the session goes on, the answer goes home. */
+static void conclude(struct job *job)
+{
+    struct jobs *jobs = job->work->jobs;
+
+    if (commits(job))
+        session_lay_trail(&job->hold, &job->trail);
+    session_release(job->work->sessions, &job->hold, commits(job) ? job_state(job, 0) : NULL, NULL);
+    job_states_free(job);
+    jobs->n_work--;
+    job_cross(job->work, job->home, &job->done, job_deliver);
+    start_waiting(jobs);
+}
+
 void job_settle(struct job *job, enum job_end end)
 {
     struct jobs *jobs = job->work->jobs;
@@ -147,13 +164,17 @@ void job_settle(struct job *job, enum job_end end)
         if (job->end != JOB_FAILED && job->end != JOB_GONE)
             write_answer(job);
     }
-    if (commits(job))
-        session_lay_trail(&job->hold, &job->trail);
-    session_release(job->work->sessions, &job->hold, commits(job) ? job_state(job, 0) : NULL, NULL);
-    job_states_free(job);
-    jobs->n_work--;
-    job_cross(job->work, job->home, &job->done, job_deliver);
-    start_waiting(jobs);
+    if (!commits(job) || !session_save(job->work->sessions, &job->hold, job_state(job, 0)))
+        conclude(job);
+}
+
+static void on_saved(struct session_hold *hold, session_result result)
+{
+    struct job *job = JOB_OF(hold, hold);
+
+    if (result != 0)
+        fail_session(job, SESSION_REPLY(result));
+    conclude(job);
 }
 
 /* Partial and bound to commit: the first sequence takes the step that is filled in, and no other
@@ -341,6 +362,8 @@ static void on_session_deleted(struct session_hold *hold)
 {
     struct job *job = JOB_OF(hold, hold);
 
+    if (job->stage == ENDED)
+        return; /* what it has done is being saved */
     metrics_count(job->work->metrics, M_CANCELLED_SESSION, 1);
     job_fail(job, REPLY_NO_SESSION, "session", "session '%s' was deleted", job->session_id);
     job_settle(job, JOB_FAILED);
@@ -356,6 +379,7 @@ static void acquire(struct job *job)
     job->hold.granted = on_granted;
     job->hold.refused = on_refused;
     job->hold.cancelled = on_session_deleted;
+    job->hold.saved = on_saved;
     rc = session_acquire(job->work->sessions, job->session_id, job->key_name, !job->reject_busy,
                          &job->hold, &granted);
     if (rc != 0) {

@@ -41,6 +41,21 @@ int body_read(void *out, const char *text, size_t len, bool may_be_empty, body_f
     return rc;
 }
 
+int body_bind(struct cJSON *body, const char *key, const char *value, const char *why,
+              struct rnn_err *err)
+{
+    const struct cJSON *said = json_get(body, key);
+
+    if (said && (!cJSON_IsString(said) || strcmp(said->valuestring, value) != 0))
+        return rnn_fail_at(err, RNN_EFORMAT, key, -1, "%s: want '%s' or none: %s", key, value, why);
+    if (said)
+        return 0;
+    cJSON_DeleteItemFromObjectCaseSensitive(body, key); /* a null */
+    if (!cJSON_AddStringToObject(body, key, value))
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    return 0;
+}
+
 bool word_in(const char *text, const char *const *words, unsigned *index)
 {
     for (unsigned i = 0; words && words[i]; i++) {

@@ -29,6 +29,11 @@ typedef int body_fields(void *out, const struct cJSON *body, const struct config
 int body_read(void *out, const char *text, size_t len, bool may_be_empty, body_fields *fields,
               const struct config *config, struct rnn_err *err);
 
+/* Reads on as if the body said `key`: `value`; RNN_EFORMAT where it says something else, as `why`.
+ */
+int body_bind(struct cJSON *body, const char *key, const char *value, const char *why,
+              struct rnn_err *err);
+
 /* Refuses members of `later` (RNN_EUNSUPPORTED) and members not in `allowed` (RNN_EFORMAT); both
  * NULL-terminated, `later` may be NULL. */
 int body_only(const struct cJSON *body, const char *const *allowed, const char *const *later,

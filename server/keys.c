@@ -18,8 +18,7 @@
 #include "base/err.h"
 
 #define NAME_MAX_BYTES 64
-#define KEY_MAX_BYTES  255
-#define KEY_SLOT       (KEY_MAX_BYTES + 1)
+#define KEY_SLOT       (KEYS_KEY_MAX + 1)
 #define KEYS_MAX       10000
 
 struct key {
@@ -64,7 +63,7 @@ static bool name_ok(const char *name, size_t len)
 
 static bool key_ok(const char *key, size_t len)
 {
-    if (len == 0 || len > KEY_MAX_BYTES)
+    if (len == 0 || len > KEYS_KEY_MAX)
         return false;
     for (size_t i = 0; i < len; i++)
         if (key[i] <= ' ' || key[i] > '~')
@@ -268,7 +267,7 @@ const char *keys_name(const struct keys *keys, const char *key)
     size_t len = strnlen(key, KEY_SLOT);
     size_t found = 0; /* index + 1 */
 
-    if (len == 0 || len > KEY_MAX_BYTES)
+    if (len == 0 || len > KEYS_KEY_MAX)
         return NULL;
     memcpy(guess, key, len);
     for (size_t i = 0; i < keys->n; i++) {

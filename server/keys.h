@@ -10,6 +10,8 @@
 
 struct keys;
 
+#define KEYS_KEY_MAX 255 /* characters */
+
 /* Reads the key file: one `name:key` a line, `#` comments, blank lines.  Names are 1 to 64 of
  * [A-Za-z0-9._-], keys 1 to 255 visible ASCII characters.  The file must be a regular one that
  * neither group nor others can touch.  Every fault goes to `faults` as one line with its place, and

@@ -13,6 +13,7 @@ struct request;
     X(REPLY_OUT_OF_RANGE, 400, "out_of_range") /* a number outside its bounds */                   \
     X(REPLY_KEY_MISSING, 401, "key_missing")                                                       \
     X(REPLY_KEY_UNKNOWN, 401, "key_unknown")                                                       \
+    X(REPLY_ORIGIN, 403, "origin") /* a page of another site */                                    \
     X(REPLY_NO_ROUTE, 404, "no_route")                                                             \
     X(REPLY_NO_MODEL, 404, "no_model")                                                             \
     X(REPLY_NO_SESSION, 404, "no_session")                                                         \
@@ -24,6 +25,7 @@ struct request;
     X(REPLY_SNAPSHOT_EXISTS, 409, "snapshot_exists")                                               \
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \
     X(REPLY_POSITION, 409, "position")                                                             \
+    X(REPLY_SESSION_ORPHANED, 409, "session_orphaned") /* its model is not served any more */      \
     X(REPLY_SESSION_EXPIRED, 410, "session_expired")                                               \
     X(REPLY_TOO_LARGE, 413, "too_large")                                                           \
     X(REPLY_MEDIA_TYPE, 415, "media_type")                                                         \
@@ -36,13 +38,16 @@ struct request;
     X(REPLY_NOT_SUPPORTED, 422, "not_supported") /* a known field that is not honoured */          \
     X(REPLY_QUEUE_FULL, 429, "queue_full")       /* with Retry-After */                            \
     X(REPLY_SESSION_LIMIT, 429, "session_limit")                                                   \
+    X(REPLY_UPGRADE, 426, "upgrade") /* not asked to become a WebSocket of version 13 */           \
     X(REPLY_SNAPSHOT_LIMIT, 429, "snapshot_limit")                                                 \
     X(REPLY_HEADERS_TOO_LARGE, 431, "headers_too_large")                                           \
     X(REPLY_INTERNAL, 500, "internal")                                                             \
+    X(REPLY_SESSION_DAMAGED, 500, "session_damaged") /* what the store has of it is broken */      \
     X(REPLY_DRAINING, 503, "draining")                                                             \
     X(REPLY_STARTING, 503, "starting")                                                             \
     X(REPLY_NO_MEMORY, 503, "no_memory")                                                           \
-    X(REPLY_DEADLINE, 504, "deadline")
+    X(REPLY_DEADLINE, 504, "deadline")                                                             \
+    X(REPLY_STORAGE, 507, "storage") /* the disk does not take what must not be lost */
 
 #define REPLY_ENUM(symbol, status, code) symbol,
 enum reply_error { REPLY_ERRORS(REPLY_ENUM) REPLY_N_ERRORS };

@@ -27,6 +27,8 @@ static const struct route routes[] = {
     {HTTP_DELETE, "/sessions/{id}", api_session_delete, false, "close a session"},
     {HTTP_POST, "/sessions/{id}/reset", api_session_reset, true, "back to the initial state"},
     {HTTP_POST, "/sessions/{id}/fork", api_session_fork, true, "new sessions from its state"},
+    {HTTP_GET, "/sessions/{id}/stream", api_session_stream, true, "WebSocket: requests on it"},
+    {HTTP_GET, "/stream", api_stream, true, "WebSocket: a session as long as it is open"},
     {HTTP_POST, "/sessions/{id}/snapshots", api_session_snapshot, true, "remember a point"},
     {HTTP_GET, "/sessions/{id}/snapshots", api_session_snapshot_list, false, "points it can go to"},
     {HTTP_DELETE, "/sessions/{id}/snapshots/{name}", api_session_snapshot_delete, false,

@@ -24,7 +24,9 @@
 #include "server/models.h"
 #include "server/notify.h"
 #include "server/seal.h"
+#include "server/session.h"
 #include "server/shard.h"
+#include "server/store.h"
 
 #define LOOK_MS      5  /* between two looks at whether the shards are idle, while draining */
 #define CANCEL_MAX_S 10 /* for cancelled requests to end; then the process goes as it stands */
@@ -334,6 +336,7 @@ static void shards_end(struct daemon *d)
         shard_stop(d->server.shards[i]);
     for (unsigned i = 0; i < d->server.n_shards; i++)
         shard_free(d->server.shards[i]);
+    store_close(d->server.store);
     free(d->server.shards);
     free(d->beats);
 }
@@ -341,6 +344,54 @@ static void shards_end(struct daemon *d)
 static unsigned workers_of(const struct config *config)
 {
     return config->workers > 0 ? (unsigned)config->workers : uv_available_parallelism();
+}
+
+/* ---- Sessions that were there before ---- */
+
+struct restoring {
+    struct server *server;
+    int64_t now_unix_ms;
+    size_t n, n_orphaned;
+};
+
+static void restore(void *context, const struct store_facts *facts)
+{
+    struct restoring *r = context;
+    struct shard *shard = r->server->shards[session_shard(r->server, facts->id)];
+    struct model_entry entry = {0};
+    struct rnn_model *model = NULL;
+
+    if (models_get(r->server->models, facts->model, &entry, NULL) == 0) {
+        const struct rnn_model_info *info = rnn_model_info(entry.model);
+
+        if (strcmp(info->fingerprint, facts->fingerprint) == 0 &&
+            info->state_bytes == facts->state_bytes)
+            model = entry.model;
+    }
+    r->n++;
+    r->n_orphaned += model == NULL;
+    sessions_restore(shard->sessions, facts, model, r->now_unix_ms);
+    rnn_model_unref(entry.model);
+}
+
+static int sessions_open(struct daemon *d, struct rnn_err *err)
+{
+    const struct config *config = config_of(d);
+    struct restoring r = {.server = &d->server, .now_unix_ms = (int64_t)time(NULL) * 1000};
+    uint64_t began = now_ns();
+    int rc;
+
+    if (!*config->state_dir)
+        return 0;
+    rc = store_open(&d->server.store, config->state_dir, (enum store_durability)config->durability,
+                    err);
+    if (rc == 0)
+        rc = store_each(d->server.store, restore, &r, err);
+    if (rc == 0)
+        log_line(CONFIG_LOG_INFO, "sessions restored", LOG_NUMBER("sessions", r.n),
+                 LOG_NUMBER("orphaned", r.n_orphaned),
+                 LOG_NUMBER("seconds", (double)(now_ns() - began) * 1e-9));
+    return rc;
 }
 
 static int serve(struct daemon *d, struct rnn_err *err)
@@ -354,6 +405,8 @@ static int serve(struct daemon *d, struct rnn_err *err)
         log_line(CONFIG_LOG_WARNING, "connections_max lowered to what file descriptors allow",
                  LOG_NUMBER("connections_max", connections_max), LOG_NUMBER("wanted", wanted));
     rc = shards_open(d, workers_of(config), err);
+    if (rc == 0)
+        rc = sessions_open(d, err);
     if (rc == 0)
         rc = listener_open(&d->listener, &d->server, config->listen, err);
     if (rc == 0)
@@ -433,6 +486,7 @@ int server_run(const struct config *config, const struct server_source *source)
     int rc;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write past a limit on file size fails like one on a full disk */
     d.server.started_ns = now_ns();
     atomic_store_explicit(&d.server.config, config, memory_order_release);
     log_start((enum config_log_level)config->log_level, (enum config_log_format)config->log_format);

@@ -12,6 +12,7 @@
 struct shard;
 struct models;
 struct keys;
+struct store;
 
 /* Where the settings came from, so that SIGHUP can read them again. */
 struct server_source {
@@ -24,6 +25,7 @@ struct server {
     struct shard **shards; /* [n_shards], fixed after start */
     unsigned n_shards;
     struct models *models; /* the model table; its own lock */
+    struct store *store;   /* of sessions; NULL: they end with the daemon */
     _Atomic(const struct config *)
         config; /* swapped on reload; old ones are kept until exit, so a pointer stays good */
     _Atomic(const struct keys *) keys; /* likewise */

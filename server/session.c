@@ -20,6 +20,7 @@
 
 #include "server/metrics.h"
 #include "server/server.h"
+#include "server/store.h"
 
 #define RETRY_EXPIRY_MS  1000
 #define TOMBSTONES_SPARE 1024u
@@ -43,6 +44,22 @@ bool session_id_valid(const char *id)
     return len > 0 && len <= SESSION_ID_MAX && id[len] == '\0';
 }
 
+const char *session_fault(enum reply_error error)
+{
+    switch (error) {
+    case REPLY_SESSION_ORPHANED:
+        return "was made with a model, or weights, that are not served";
+    case REPLY_SESSION_DAMAGED:
+        return "is damaged on disk: its state cannot be read";
+    case REPLY_STORAGE:
+        return "could not be stored: nothing has changed";
+    case REPLY_NO_MEMORY:
+        return "finds no memory";
+    default:
+        return "could not be served";
+    }
+}
+
 /* ---- One session ---- */
 
 static struct session *due_first(const struct sessions *sessions)
@@ -50,11 +67,6 @@ static struct session *due_first(const struct sessions *sessions)
     struct due *due = heap_first(&sessions->heap);
 
     return due == NULL ? NULL : (struct session *)((char *)due - offsetof(struct session, due));
-}
-
-static bool is_tombstone(const struct session *session)
-{
-    return session->model == NULL;
 }
 
 static void state_free(struct session *session)
@@ -70,29 +82,34 @@ static void state_free(struct session *session)
 
 void session_free(struct session *session)
 {
-    if (session->holder != NULL || session->granting)
+    if (session->holder != NULL || session->granting || session->n_tasks > 0)
         return;
     state_free(session);
     free(session);
 }
 
-static void uncount(struct sessions *sessions, const struct session *session)
+static void uncount(struct sessions *sessions, struct session *session)
 {
     struct metrics *metrics = sessions->shard->metrics;
 
     atomic_fetch_sub_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
     metrics_gauge_add(metrics, G_SESSIONS, -1);
+    if (session->state == NULL)
+        metrics_gauge_add(metrics, G_SESSIONS_STORED, -1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, -(int64_t)session->bytes);
+    sessions->resident_bytes -= session->bytes;
 }
 
 void session_recount(struct sessions *sessions, struct session *session)
 {
-    size_t bytes = session->state_bytes + session_points_bytes(session);
+    size_t bytes =
+        session->state == NULL ? 0 : session->state_bytes + session_points_bytes(session);
 
     if (session->deleted)
         return;
     metrics_gauge_add(sessions->shard->metrics, G_SESSION_BYTES,
                       (int64_t)bytes - (int64_t)session->bytes);
+    sessions->resident_bytes += bytes - session->bytes;
     session->bytes = bytes;
 }
 
@@ -101,30 +118,20 @@ static void tombstone_remove(struct sessions *sessions, struct session *session)
     session_table_remove(sessions, session);
     heap_remove(&sessions->heap, &session->due);
     sessions->n_tombstones--;
-    free(session);
+    session->deleted = true;
+    session_free(session);
 }
 
 /* Takes a live session out of everything, and refuses its line. */
 static void session_remove(struct sessions *sessions, struct session *session)
 {
-    struct session_hold *waiting = session->first;
-
+    session_wake(sessions, session);
     session_table_remove(sessions, session);
     session_order_remove(sessions, session);
     heap_remove(&sessions->heap, &session->due);
     uncount(sessions, session);
     session->deleted = true;
-    session->first = NULL;
-    session->last = &session->first;
-    session->n_waiting = 0;
-    while (waiting != NULL) {
-        struct session_hold *hold = waiting;
-
-        waiting = hold->next;
-        hold->waiting = false;
-        hold->session = NULL;
-        hold->refused(hold, REPLY_NO_SESSION);
-    }
+    session_refuse_line(session, REPLY_NO_SESSION);
 }
 
 static size_t tombstones_max(const struct sessions *sessions)
@@ -140,9 +147,12 @@ static void session_bury(struct sessions *sessions, struct session *session)
     int64_t gone_ms = shard_config(sessions->shard)->session_gone_s * 1000;
 
     metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
+    session_wake(sessions, session);
+    session_store_leave(sessions, session);
     session_order_remove(sessions, session);
     uncount(sessions, session);
     state_free(session);
+    session->tombstone = true;
     sessions->n_tombstones++;
     if (gone_ms == 0 || sessions->n_tombstones > tombstones_max(sessions))
         tombstone_remove(sessions, session);
@@ -158,13 +168,13 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 
     if (session == NULL)
         return SESSION_FAIL(REPLY_NO_SESSION);
-    if (!is_tombstone(session) && session->expires_ms <= now_ms && !session_in_use(session)) {
+    if (!session->tombstone && session->expires_ms <= now_ms && !session_in_use(session)) {
         session_bury(sessions, session);
         session = session_table_find(sessions, owner, id);
         if (session == NULL)
             return SESSION_FAIL(REPLY_NO_SESSION);
     }
-    if (is_tombstone(session))
+    if (session->tombstone)
         return SESSION_FAIL(session->due.when > now_ms ? REPLY_SESSION_EXPIRED : REPLY_NO_SESSION);
     *out = session;
     return 0;
@@ -179,13 +189,15 @@ void session_touch(const struct sessions *sessions, struct session *session)
 void session_view_fill(const struct session *session, struct session_view *view)
 {
     *view = (struct session_view){
-        .position = session->state->position,
+        .position = session->position,
         .seed = session->seed,
         .created_unix_ms = session->created_ms,
         .used_unix_ms = session->used_ms,
         .expires_unix_ms = session->expires_ms,
         .ttl_s = session->ttl_ms / 1000,
         .bytes = session->bytes,
+        .resident = session->state != NULL,
+        .usable = session->model != NULL,
         .busy = session->holder != NULL,
         .waiting = session->n_waiting,
     };
@@ -257,12 +269,22 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         memcpy(session->state, spec->state, session->state_bytes);
     else
         rnn_state_init(spec->model, session->state, spec->seed);
+    session->position = session->state->position;
     session->seed = spec->state != NULL ? spec->state->rng.seed : spec->seed;
     session->hash = session_hash(sessions, session->owner, session->id);
     session->ttl_ms = ttl_ms(sessions, spec->ttl_s);
     session->created_ms = sessions->shard->now_unix_ms;
     session_touch(sessions, session);
     return session;
+}
+
+/* Into table, order and heap; the heap has room. */
+static void enter(struct sessions *sessions, struct session *session)
+{
+    session_table_insert(sessions, session);
+    session_order_insert(sessions, session);
+    heap_insert(&sessions->heap, &session->due, session->expires_ms);
+    metrics_gauge_add(sessions->shard->metrics, G_SESSIONS, 1);
 }
 
 session_result session_create(struct sessions *sessions, const struct session_spec *spec,
@@ -292,14 +314,49 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     old = session_table_find(sessions, spec->key_name, id);
     if (old != NULL)
         tombstone_remove(sessions, old);
-    session_table_insert(sessions, session);
-    session_order_insert(sessions, session);
-    heap_insert(&sessions->heap, &session->due, session->expires_ms);
+    enter(sessions, session);
     metrics_count(metrics, M_SESSION_CREATED, 1);
-    metrics_gauge_add(metrics, G_SESSIONS, 1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, (int64_t)session->bytes);
+    sessions->resident_bytes += session->bytes;
+    if (!spec->transient)
+        session_store_enter(sessions, session);
     session_view_fill(session, view);
     return 0;
+}
+
+struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
+                                struct rnn_model *model)
+{
+    size_t id_size = strlen(facts->id) + 1;
+    struct session *session;
+
+    if (session_table_find(sessions, facts->owner, facts->id) != NULL ||
+        !heap_reserve(&sessions->heap))
+        return NULL;
+    session = calloc(1, sizeof(*session) + id_size);
+    if (session == NULL)
+        return NULL;
+    memcpy(session->id, facts->id, id_size);
+    session->last = &session->first;
+    session->owner = session_name_keep(sessions, facts->owner);
+    session->model_name = session_name_keep(sessions, facts->model);
+    if (session->owner == NULL || session->model_name == NULL) {
+        free(session);
+        return NULL;
+    }
+    session->model = model != NULL ? rnn_model_ref(model) : NULL;
+    session->row = facts->row;
+    session->state_bytes = facts->state_bytes;
+    session->position = facts->position;
+    session->seed = facts->seed;
+    session->created_ms = facts->created_ms;
+    session->used_ms = session->stored_ms = facts->used_ms;
+    session->ttl_ms = facts->ttl_ms;
+    session->expires_ms = facts->used_ms + facts->ttl_ms;
+    session->hash = session_hash(sessions, session->owner, session->id);
+    atomic_fetch_add_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
+    enter(sessions, session);
+    return session;
 }
 
 /* ---- Looking and ending ---- */
@@ -312,6 +369,16 @@ session_result session_view(struct sessions *sessions, const char *id, const cha
 
     if (rc == 0)
         session_view_fill(session, view);
+    return rc;
+}
+
+session_result session_keep(struct sessions *sessions, const char *id, const char *key_name)
+{
+    struct session *session = NULL;
+    session_result rc = session_find(sessions, id, key_name, &session);
+
+    if (rc == 0)
+        session_touch(sessions, session);
     return rc;
 }
 
@@ -381,7 +448,7 @@ void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
         if (session->due.when > now_unix_ms)
             return;
 
-        if (is_tombstone(session))
+        if (session->tombstone)
             tombstone_remove(sessions, session);
         else if (session_in_use(session))
             heap_move(&sessions->heap, &session->due, now_unix_ms + RETRY_EXPIRY_MS);
@@ -416,8 +483,8 @@ void sessions_free(struct sessions *sessions)
     session_grants_free(sessions);
     for (struct session *session; (session = due_first(sessions)) != NULL;) {
         heap_remove(&sessions->heap, &session->due);
-        assert(session->holder == NULL);
-        if (!is_tombstone(session))
+        assert(session->holder == NULL && session->n_tasks == 0);
+        if (!session->tombstone)
             uncount(sessions, session);
         state_free(session);
         free(session);

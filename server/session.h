@@ -39,7 +39,9 @@ struct session_view {
     uint64_t seed;
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
     int64_t ttl_s;
-    size_t bytes; /* of its state, and of all that it can go back to */
+    size_t bytes;  /* of its state, and of all that it can go back to; 0: on disk only */
+    bool resident; /* in memory */
+    bool usable;   /* its model is served */
     bool busy;
     size_t waiting;
 };
@@ -50,6 +52,10 @@ typedef int session_result;
 #define SESSION_FAIL(reply)   ((session_result)(reply) + 1)
 #define SESSION_REPLY(result) ((enum reply_error)((result)-1))
 
+/* What is the matter with a session that is there and cannot be used, behind its name: "was made
+ * with …". */
+const char *session_fault(enum reply_error error);
+
 struct session_spec {
     const char *id;       /* NULL or "": mint */
     const char *key_name; /* owner; "" without keys */
@@ -58,11 +64,16 @@ struct session_spec {
     int64_t ttl_s;           /* 0: the configured one */
     uint64_t seed;
     const struct rnn_state *state; /* copied; NULL: initial */
+    bool transient;                /* ends with whoever makes it: never stored */
 };
 session_result session_create(struct sessions *sessions, const struct session_spec *spec,
                               struct session_view *view);
 session_result session_view(struct sessions *sessions, const char *id, const char *key_name,
                             struct session_view *view);
+
+/* As if it had been used now. */
+session_result session_keep(struct sessions *sessions, const char *id, const char *key_name);
+
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name);
 
 /* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in
@@ -82,6 +93,9 @@ struct session_hold {
     bool cancel_asked;
     void (*cancelled)(struct session_hold *hold); /* the session is being deleted while you hold it:
                                                      stop soon and release */
+    void (*saved)(struct session_hold *hold,
+                  session_result result); /* what session_save… asked for is on disk, or cannot be:
+                                             on the shard, not inside that call */
 };
 
 /* Takes the session, or a place in its line (*granted = false; hold->granted is called later), or
@@ -98,6 +112,34 @@ const char *session_model_name(const struct session_hold *hold);
 void session_look(struct sessions *sessions, const struct session_hold *hold,
                   const struct rnn_state *commit, struct session_view *view);
 
+/* ---- The store (session_store.c).  While held.
+ *
+ * What a session is to become is written before it becomes it.  Each call says whether to wait:
+ * true, and hold->saved comes later, with 0 or REPLY_STORAGE; false: nothing has to be waited for,
+ * because there is no store, nothing changes, or the configured durability is none. ---- */
+
+bool session_save(struct sessions *sessions, struct session_hold *hold,
+                  const struct rnn_state *commit);
+/* Of a session that was made just now. */
+bool session_save_new(struct sessions *sessions, struct session_hold *hold);
+/* A snapshot of it as it stands, before session_snapshot(); and before session_forget(). */
+bool session_save_point(struct sessions *sessions, struct session_hold *hold, const char *name);
+bool session_save_forget(struct sessions *sessions, struct session_hold *hold, const char *name);
+/* Before session_delete().  Not held; `hold` hears of the end where *waits, and is in no line. */
+session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
+                                   struct session_hold *hold, bool *waits);
+
+/* Tasks of this shard's sessions that the store has not given back: none may be left when the shard
+ * ends. */
+size_t sessions_saving(const struct sessions *sessions);
+
+/* At start, before the shard's thread runs: a session that the store has.  `model` (the session
+ * takes its own reference) is NULL where what it was made with is not served.  One whose time has
+ * come is taken out of the store instead. */
+struct store_facts;
+void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
+                      struct rnn_model *model, int64_t now_unix_ms);
+
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is
  * granted in a later message of the shard. */
@@ -112,7 +154,10 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
 void session_lay_trail(struct session_hold *hold, struct trail *trail);
 
 /* Remembers the session as it stands under a name that session_id_valid() finds good.
- * REPLY_SNAPSHOT_EXISTS unless `replace`; REPLY_SNAPSHOT_LIMIT; REPLY_NO_MEMORY. */
+ * REPLY_SNAPSHOT_EXISTS unless `replace`; REPLY_SNAPSHOT_LIMIT; REPLY_NO_MEMORY.  The first call
+ * only says whether it may be. */
+session_result session_may_snapshot(struct sessions *sessions, const struct session_hold *hold,
+                                    const char *name, bool replace);
 session_result session_snapshot(struct sessions *sessions, struct session_hold *hold,
                                 const char *name, bool replace);
 session_result session_forget(struct session_hold *hold, const char *name); /* REPLY_NO_SNAPSHOT */

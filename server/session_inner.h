@@ -3,6 +3,7 @@
  *   session.c        life: making, looking, ending, expiry
  *   session_line.c   the line of requests
  *   session_points.c the states that a session can go back to
+ *   session_store.c  the way to disk and back, and which ones stay in memory
  *   session_table.c  finding: hash table, order, names
  *
  * Own shard's thread. */
@@ -27,22 +28,30 @@ struct name {
 
 struct session {
     uint64_t hash;
-    struct session *chain;        /* hash table */
-    struct session *left, *right; /* treap; of live sessions only */
+    struct session *chain;         /* hash table */
+    struct session *left, *right;  /* treap; of live sessions only */
+    struct session *older, *newer; /* those that may leave memory, by last use */
     const char *owner, *model_name;
-    struct rnn_model *model;       /* a reference; NULL: a tombstone */
-    struct rnn_state *state;       /* [state_bytes] */
+    struct rnn_model *model;       /* a reference; NULL: what it was made with is not served */
+    struct rnn_state *state;       /* [state_bytes]; NULL: on disk only */
     struct session_points *points; /* NULL: there are none */
     size_t state_bytes;
     size_t bytes; /* of the state and the points, as counted on the metrics page */
-    uint64_t seed;
+    uint64_t seed, position;
+    int64_t row;       /* in the store; 0: not there */
+    int64_t stored_ms; /* used_ms as the store has it */
     int64_t created_ms, used_ms, expires_ms, ttl_ms;
     struct due due; /* milliseconds; at most the true time */
     struct session_hold *holder;
     struct session_hold *first, **last; /* the line */
     uint32_t n_waiting;
-    bool granting; /* in sessions->grants */
-    bool deleted;  /* out of all tables; lives until its holder lets go */
+    uint32_t n_tasks; /* of the store, under way; it lives until they are back */
+    bool granting;    /* in sessions->grants */
+    bool deleted;     /* out of all tables; lives until its holder lets go */
+    bool tombstone;   /* expired */
+    bool loading;
+    bool unsaved; /* the store lacks its state: it must not leave memory */
+    bool linked;  /* in the order of last use */
     struct session *next_grant;
     char id[]; /* NUL-terminated */
 };
@@ -57,6 +66,9 @@ struct sessions {
     struct session *root;
     struct heap heap;
     struct name *names[NAMES_BUCKETS];
+    struct session *oldest, *newest; /* of those that may leave memory */
+    size_t resident_bytes;
+    size_t n_tasks;
     struct session *grants;
     struct message grant;
     bool grant_posted;
@@ -94,7 +106,8 @@ int session_order(const struct session *session, const char *owner, const char *
 
 static inline bool session_in_use(const struct session *session)
 {
-    return session->holder != NULL || session->first != NULL || session->granting;
+    return session->holder != NULL || session->first != NULL || session->granting ||
+           session->loading;
 }
 
 /* The live session of that owner and id; buries one whose time has come. */
@@ -115,15 +128,52 @@ void session_free(struct session *session);
 size_t session_points_bytes(const struct session *session);
 void session_points_free(struct session *session);
 
-/* A commit: the trail that was laid is taken over, or what there was has ended. */
-void session_points_commit(struct session *session);
+/* The snapshots that were loaded, in order of name; the session takes their states over.  False
+ * without memory. */
+struct store_point;
+bool session_points_restore(struct session *session, const struct store_point *points, size_t n);
+
+/* The session is let go: with a commit, the trail that was laid counts, or what there was has
+ * ended.
+ */
+void session_points_release(struct session *session, bool committed);
 
 /* ---- session.c ---- */
 
 /* Brings the count of bytes up to date. */
 void session_recount(struct sessions *sessions, struct session *session);
 
+/* A session that is on disk only.  NULL: no memory, or there is one of that name. */
+struct store_facts;
+struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
+                                struct rnn_model *model);
+
+/* ---- session_store.c ---- */
+
+/* Gives a new session a row in the store, where there is one. */
+void session_store_enter(struct sessions *sessions, struct session *session);
+
+/* It has ended: out of the store, too. */
+void session_store_leave(struct sessions *sessions, struct session *session);
+
+/* Reads its state; whoever waits in its line is granted, or refused. */
+void session_load(struct sessions *sessions, struct session *session);
+
+/* It is idle, or in use again: whether it may leave memory.  Then those that were used longest ago
+ * leave, as long as there is too much. */
+void session_rest(struct sessions *sessions, struct session *session);
+void session_wake(struct sessions *sessions, struct session *session);
+
+/* It was used, and nothing was written. */
+void session_store_touch(struct sessions *sessions, struct session *session);
+
 /* ---- session_line.c ---- */
+
+/* The next in line is granted, in a later message. */
+void session_grant_next(struct sessions *sessions, struct session *session);
+
+/* Everyone who waits is refused. */
+void session_refuse_line(struct session *session, enum reply_error reason);
 
 /* At the end: frees deleted ones that only a message not yet run still points to. */
 void session_grants_free(struct sessions *sessions);

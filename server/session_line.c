@@ -28,8 +28,10 @@ static void grant_run(struct shard *shard, struct message *message)
             session_free(session);
             continue;
         }
-        if (hold == NULL)
-            continue; /* the whole line has left meanwhile */
+        if (hold == NULL) { /* the whole line has left meanwhile */
+            session_rest(sessions, session);
+            continue;
+        }
         session->first = hold->next;
         if (session->first == NULL)
             session->last = &session->first;
@@ -40,7 +42,7 @@ static void grant_run(struct shard *shard, struct message *message)
     }
 }
 
-static void grant_next(struct sessions *sessions, struct session *session)
+void session_grant_next(struct sessions *sessions, struct session *session)
 {
     if (session->granting)
         return;
@@ -54,6 +56,32 @@ static void grant_next(struct sessions *sessions, struct session *session)
     shard_post(sessions->shard, &sessions->grant);
 }
 
+void session_refuse_line(struct session *session, enum reply_error reason)
+{
+    struct session_hold *waiting = session->first;
+
+    session->first = NULL;
+    session->last = &session->first;
+    session->n_waiting = 0;
+    while (waiting != NULL) {
+        struct session_hold *hold = waiting;
+
+        waiting = hold->next;
+        hold->waiting = false;
+        hold->session = NULL;
+        hold->refused(hold, reason);
+    }
+}
+
+static void line_join(struct session *session, struct session_hold *hold)
+{
+    hold->waiting = true;
+    hold->session = session;
+    *session->last = hold;
+    session->last = &hold->next;
+    session->n_waiting++;
+}
+
 session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name,
                                bool queue, struct session_hold *hold, bool *granted)
 {
@@ -63,10 +91,18 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
     *granted = false;
     if (rc != 0)
         return rc;
+    if (session->model == NULL)
+        return SESSION_FAIL(REPLY_SESSION_ORPHANED);
     hold->next = NULL;
     hold->cancel_asked = false;
     hold->waiting = false;
     if (!session_in_use(session)) {
+        session_wake(sessions, session);
+        if (session->state == NULL) {
+            line_join(session, hold);
+            session_load(sessions, session);
+            return 0;
+        }
         session->holder = hold;
         hold->session = session;
         *granted = true;
@@ -78,11 +114,7 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
     }
     if (session->n_waiting >= (uint64_t)shard_config(sessions->shard)->session_queue_max)
         return SESSION_FAIL(REPLY_QUEUE_FULL);
-    hold->waiting = true;
-    hold->session = session;
-    *session->last = hold;
-    session->last = &hold->next;
-    session->n_waiting++;
+    line_join(session, hold);
     return 0;
 }
 
@@ -142,16 +174,20 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
     session->holder = NULL;
     if (commit != NULL && !session->deleted) {
         memcpy(session->state, commit, session->state_bytes);
-        session_points_commit(session);
+        session->position = commit->position;
     }
+    session_points_release(session, commit != NULL && !session->deleted);
     session_recount(sessions, session);
     session_touch(sessions, session);
+    session_store_touch(sessions, session);
     if (view != NULL)
         session_view_fill(session, view);
     if (session->deleted)
         session_free(session);
     else if (session->first != NULL)
-        grant_next(sessions, session);
+        session_grant_next(sessions, session);
+    else
+        session_rest(sessions, session);
 }
 
 void session_grants_free(struct sessions *sessions)

@@ -17,6 +17,9 @@ void op_free(struct session_op *op)
         return;
     if (op->drop)
         op->drop(op);
+    if (op->pending)
+        explicit_bzero(op->pending, op->pending_bytes);
+    free(op->pending);
     free(op->key_name);
     free(op->views);
     buf_free(&op->out);
@@ -56,7 +59,7 @@ static void reply_failure_of(const struct session_op *op)
         reply_error(op->request, error, NULL, "out of memory");
         break;
     default:
-        reply_error(op->request, error, NULL, "the session could not be served");
+        reply_error(op->request, error, "id", "session '%s' %s", op->id, session_fault(error));
     }
 }
 
@@ -173,12 +176,40 @@ static void on_refused(struct session_hold *hold, enum reply_error reason)
     op_return(op);
 }
 
+static void on_cancelled(struct session_hold *hold)
+{
+    (void)hold; /* what it waits for comes in any case, and soon */
+}
+
+static void on_saved(struct session_hold *hold, session_result result)
+{
+    struct session_op *op = op_of(hold);
+
+    if (result == 0) {
+        op->after(op);
+        return;
+    }
+    op->result = result;
+    if (op->undo)
+        op->undo(op);
+    else
+        session_release(op->work->sessions, &op->hold, NULL, NULL);
+    op_return(op);
+}
+
+void op_hold(struct session_op *op)
+{
+    op->hold.granted = on_granted;
+    op->hold.refused = on_refused;
+    op->hold.cancelled = on_cancelled;
+    op->hold.saved = on_saved;
+}
+
 void op_run_held(struct session_op *op)
 {
     bool granted = false;
 
-    op->hold.granted = on_granted;
-    op->hold.refused = on_refused;
+    op_hold(op);
     op->result =
         session_acquire(op->work->sessions, op->id, op->key_name, true, &op->hold, &granted);
     if (op->result != 0)
@@ -187,10 +218,41 @@ void op_run_held(struct session_op *op)
         on_granted(&op->hold);
 }
 
-void op_release(struct session_op *op, const struct rnn_state *commit)
+void op_wait(struct session_op *op, bool waits, void (*after)(struct session_op *op))
+{
+    op->after = after;
+    if (!waits)
+        after(op);
+}
+
+static void release(struct session_op *op, const struct rnn_state *commit)
 {
     session_release(op->work->sessions, &op->hold, op->result == 0 ? commit : NULL, &op->views[0]);
     op_return(op);
+}
+
+static void release_pending(struct session_op *op)
+{
+    release(op, op->pending);
+}
+
+void op_release(struct session_op *op, const struct rnn_state *commit)
+{
+    size_t size = rnn_model_info(session_model(&op->hold))->state_bytes;
+
+    if (op->result != 0 || !commit) {
+        release(op, NULL);
+        return;
+    }
+    op->pending_bytes = size;
+    op->pending = malloc(size);
+    if (!op->pending) {
+        op->result = SESSION_FAIL(REPLY_NO_MEMORY);
+        release(op, NULL);
+        return;
+    }
+    memcpy(op->pending, commit, size);
+    op_wait(op, session_save(op->work->sessions, &op->hold, op->pending), release_pending);
 }
 
 void op_fail(struct session_op *op, enum reply_error error, const struct rnn_err *err)

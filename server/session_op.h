@@ -30,6 +30,11 @@ struct session_op {
     void (*held)(struct session_op *op);        /* op_run_held: on `work`, the session is held; ends
                                                    with op_release() */
     void (*reply)(const struct session_op *op); /* at home, where somebody waits and it went well */
+    void (*after)(struct session_op *op);       /* op_wait: what comes when it is on disk */
+    void (*undo)(struct session_op *op);        /* op_wait: what comes where it cannot be; NULL: the
+                                                   session is released */
+    struct rnn_state *pending;                  /* what a release that waits will commit */
+    size_t pending_bytes;
     void (*drop)(struct session_op *op); /* frees what the embedding struct owns; may be NULL */
     char id[SESSION_ID_MAX + 1];         /* "": mint */
     char *key_name;
@@ -53,11 +58,18 @@ void op_free(struct session_op *op);
 
 /* ---- On `work` ---- */
 
+/* Fills in the hold's calls; for a `run` that takes or saves a session in its own way. */
+void op_hold(struct session_op *op);
+
 /* A `run` that takes its place in the session's line. */
 void op_run_held(struct session_op *op);
 
-/* In `held`: lets go of the session, which stands at `commit` from now on if the operation went
- * well, and fills views[0]. */
+/* What session_save… has said: where it `waits`, `after` comes once it is on disk, on `work`; else
+ * at once. */
+void op_wait(struct session_op *op, bool waits, void (*after)(struct session_op *op));
+
+/* The last that `held` does: lets go of the session, which stands at `commit` from now on if the
+ * operation went well and the store has it, and fills views[0]. */
 void op_release(struct session_op *op, const struct rnn_state *commit);
 
 /* The operation has failed, with the words of `err` (may be NULL) to be said. */

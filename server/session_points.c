@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/store.h"
 #include "server/trail.h"
 
 struct snapshot {
@@ -80,13 +81,14 @@ void session_lay_trail(struct session_hold *hold, struct trail *trail)
     trail_append(&points->trail, trail);
 }
 
-void session_points_commit(struct session *session)
+void session_points_release(struct session *session, bool committed)
 {
     struct session_points *points = session->points;
 
     if (points == NULL)
         return;
-    trail_cut(&points->trail, points->laid ? session->state->position : 0);
+    if (committed)
+        trail_cut(&points->trail, points->laid ? session->state->position : 0);
     points->laid = false;
 }
 
@@ -103,6 +105,33 @@ const struct rnn_state *session_past(const struct session_hold *hold, uint64_t s
 }
 
 /* ---- Snapshots ---- */
+
+bool session_points_restore(struct session *session, const struct store_point *loaded, size_t n)
+{
+    struct session_points *points;
+
+    if (n == 0)
+        return true;
+    points = points_of(session);
+    if (points == NULL)
+        return false;
+    points->snapshots = calloc(n, sizeof(*points->snapshots));
+    if (points->snapshots == NULL)
+        return false;
+    for (size_t i = 0; i < n; i++) {
+        points->snapshots[i].name = strdup(loaded[i].name);
+        if (points->snapshots[i].name == NULL) {
+            points->n = i;
+            for (size_t j = 0; j < i; j++)
+                points->snapshots[j].state = NULL; /* they stay the caller's */
+            session_points_free(session);
+            return false;
+        }
+        points->snapshots[i].state = loaded[i].state;
+    }
+    points->n = n;
+    return true;
+}
 
 /* The first whose name is not before `name`. */
 static size_t place_of(const struct session_points *points, const char *name, bool *there)
@@ -134,21 +163,35 @@ static bool insert(struct session_points *points, size_t at, const char *name, s
     return true;
 }
 
+session_result session_may_snapshot(struct sessions *sessions, const struct session_hold *hold,
+                                    const char *name, bool replace)
+{
+    const struct session_points *points = hold->session->points;
+    size_t max = (size_t)shard_config(sessions->shard)->snapshots_max;
+    bool there = false;
+
+    if (points != NULL)
+        (void)place_of(points, name, &there);
+    if (there)
+        return replace ? 0 : SESSION_FAIL(REPLY_SNAPSHOT_EXISTS);
+    return (points != NULL ? points->n : 0) < max ? 0 : SESSION_FAIL(REPLY_SNAPSHOT_LIMIT);
+}
+
 session_result session_snapshot(struct sessions *sessions, struct session_hold *hold,
                                 const char *name, bool replace)
 {
     struct session *session = hold->session;
-    struct session_points *points = points_of(session);
+    session_result may = session_may_snapshot(sessions, hold, name, replace);
+    struct session_points *points;
     bool there;
     size_t at;
 
+    if (may != 0)
+        return may;
+    points = points_of(session);
     if (points == NULL)
         return SESSION_FAIL(REPLY_NO_MEMORY);
     at = place_of(points, name, &there);
-    if (there && !replace)
-        return SESSION_FAIL(REPLY_SNAPSHOT_EXISTS);
-    if (!there && points->n >= (size_t)shard_config(sessions->shard)->snapshots_max)
-        return SESSION_FAIL(REPLY_SNAPSHOT_LIMIT);
     if (!there && !insert(points, at, name, session->state_bytes))
         return SESSION_FAIL(REPLY_NO_MEMORY);
     memcpy(points->snapshots[at].state, session->state, session->state_bytes);

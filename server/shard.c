@@ -20,6 +20,7 @@
 #include "server/metrics.h"
 #include "server/sched.h"
 #include "server/session.h"
+#include "server/ws.h"
 
 #define EXPIRE_MS 1000u
 
@@ -225,7 +226,8 @@ static void turn(uv_check_t *check)
         uv_idle_stop(&w->keep_turning);
     atomic_store_explicit(&w->busy, busy(w), memory_order_relaxed);
     atomic_fetch_add_explicit(&w->beats, 1, memory_order_relaxed);
-    if (w->closing && !w->shard.http && jobs_busy(w->shard.jobs) == 0)
+    if (w->closing && !w->shard.http && jobs_busy(w->shard.jobs) == 0 &&
+        sessions_saving(w->shard.sessions) == 0)
         atomic_store_explicit(&w->closed, true, memory_order_release);
 }
 
@@ -270,6 +272,8 @@ static void on_stop(struct shard *shard, struct message *message)
     (void)message;
     jobs_free(shard->jobs);
     shard->jobs = NULL;
+    websockets_free(shard->websockets);
+    shard->websockets = NULL;
     handles_close(worker_of(shard));
 }
 
@@ -356,6 +360,8 @@ static int contents_open(struct worker *w, struct rnn_err *err)
     if (rc == 0)
         rc = jobs_new(&shard->jobs, shard, err);
     if (rc == 0)
+        rc = websockets_new(&shard->websockets, shard, err);
+    if (rc == 0)
         rc = http_start(&shard->http, shard, err);
     return rc;
 }
@@ -415,6 +421,8 @@ void shard_free(struct shard *shard)
         http_stop(shard->http);
     if (shard->jobs)
         jobs_free(shard->jobs);
+    if (shard->websockets)
+        websockets_free(shard->websockets);
     handles_close(w);
     if (w->loop_open) {
         uv_run(&w->loop, UV_RUN_DEFAULT);

@@ -19,6 +19,7 @@ struct http;
 struct sched;
 struct sessions;
 struct jobs;
+struct websockets;
 struct metrics;
 
 /* Embedded in whatever crosses.  `run` is called on the receiving shard's thread and owns the
@@ -32,14 +33,15 @@ struct shard {
     struct server *server;
     unsigned index;
     uv_loop_t *loop;
-    struct http *http;         /* connections and requests */
-    struct sched *sched;       /* rows and batches */
-    struct jobs *jobs;         /* requests being computed (job.h) */
-    struct sessions *sessions; /* the slice of sessions that hash to this shard */
-    struct metrics *metrics;   /* counters written by this thread only, read by any */
-    uint64_t now_ns;           /* monotonic, taken once a turn */
-    int64_t now_unix_ms;       /* wall clock, likewise */
-    atomic_uint n_connections; /* dealt to it and not yet closed; any thread */
+    struct http *http;             /* connections and requests */
+    struct sched *sched;           /* rows and batches */
+    struct jobs *jobs;             /* requests being computed (job.h) */
+    struct websockets *websockets; /* streaming sessions (ws.h) */
+    struct sessions *sessions;     /* the slice of sessions that hash to this shard */
+    struct metrics *metrics;       /* counters written by this thread only, read by any */
+    uint64_t now_ns;               /* monotonic, taken once a turn */
+    int64_t now_unix_ms;           /* wall clock, likewise */
+    atomic_uint n_connections;     /* dealt to it and not yet closed; any thread */
 };
 
 /* Any thread.  Messages from one sender to one shard arrive in order.  Posting to the own shard is

@@ -163,14 +163,27 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
 /* ---- The answer ---- */
 
-static void put_choice(struct beam_job *b, struct buf *out, size_t index)
+/* What continues a prompt goes through the decoder behind it: a word stands behind a space. */
+static struct rnn_decoder behind_prompt(const struct beam_job *b, size_t input)
+{
+    const struct input *prompt = &b->what.common.inputs.items[input];
+    struct rnn_decoder decoder = {0};
+    const char *piece;
+
+    for (size_t i = 0; b->info->tokenizer && !api_decodes(b->info) && i < prompt->n; i++)
+        (void)rnn_decode(b->job.model, &decoder, prompt->tokens[i], &piece);
+    return decoder;
+}
+
+static void put_choice(struct beam_job *b, struct buf *out, size_t index, size_t input)
 {
     const struct rnn_beam_text *text = &b->texts[index];
 
     buf_puts(out, index ? ",{\"index\":" : "{\"index\":");
     buf_u64(out, index);
     buf_puts(out, ",\"text\":");
-    answer_decoded(out, b->job.model, text->tokens, b->info->tokenizer ? text->n : 0);
+    answer_decoded(out, b->job.model, behind_prompt(b, input), text->tokens,
+                   b->info->tokenizer ? text->n : 0);
     buf_puts(out, ",\"tokens\":");
     answer_ids(out, text->tokens, text->n);
     buf_puts(out, ",\"finish_reason\":");
@@ -191,7 +204,7 @@ static void put_choices(struct beam_job *b, struct buf *out, size_t input)
         job_fail(&b->job, REPLY_NO_MEMORY, NULL, "%s", err.text);
     buf_puts(out, "\"choices\":[");
     for (size_t i = 0; i < n; i++)
-        put_choice(b, out, i);
+        put_choice(b, out, i, input);
     buf_putc(out, ']');
 }
 

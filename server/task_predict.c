@@ -219,6 +219,11 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
     struct buf *out = &sequence->out;
     size_t n = p->info->output_size;
 
+    rnn_activate(p->job.model, logits, p->probabilities);
+    if (p->what.raw) {
+        buf_put(out, p->probabilities, n * sizeof *p->probabilities);
+        return;
+    }
     if (out->len > 0)
         buf_putc(out, ',');
     buf_puts(out, "{\"step\":");
@@ -226,7 +231,6 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
         buf_u64(out, rnn_walk_step(sequence->walk));
     else
         buf_puts(out, "null");
-    rnn_activate(p->job.model, logits, p->probabilities);
     write_said(p, out, logits);
     if (p->what.returns & PREDICT_LOGITS)
         write_array(out, ",\"logits\":", logits, n);
@@ -296,7 +300,10 @@ static void finish(struct job *job, enum job_end end)
     struct predict_job *p = predict_of(job);
 
     (void)end; /* never partial: the deadline is an error */
-    answer_results(job, p->what.common.inputs.batch, p->each, p->input_steps, put_outputs);
+    if (p->what.raw)
+        buf_put(&job->out, job->sequences[0].out.data, job->sequences[0].out.len);
+    else
+        answer_results(job, p->what.common.inputs.batch, p->each, p->input_steps, put_outputs);
 }
 
 static void free_job(struct job *job)

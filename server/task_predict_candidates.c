@@ -194,7 +194,7 @@ static void put_text(const struct predict_job *p, struct buf *out, const struct 
     if (item->text)
         buf_json_string(out, item->text, item->text_len);
     else
-        answer_decoded(out, p->job.model, item->tokens, item->n);
+        answer_decoded(out, p->job.model, (struct rnn_decoder){0}, item->tokens, item->n);
     buf_putc(out, ',');
 }
 

@@ -1,4 +1,5 @@
-/* Score: feeds each text and reads, before every token, how probable the model found it.
+/* Score: feeds each text and reads, before every token, how probable the model found it; and the
+ * same of drawings and series, before every frame.
  *
  * A language model's text is the input.  Its first token has a prediction only in a session that
  * stands behind its beginning: then the state is read before anything is fed, and a text that is
@@ -25,6 +26,7 @@ struct score_job {
     struct job job;
     struct score_request what;
     bool decodes;
+    bool frames; /* are scored, by their density */
     size_t n_tokens;
     struct tally *tallies; /* [n_sequences] */
     uint64_t input_steps;
@@ -56,7 +58,7 @@ static int check_fields(const struct score_job *s, const struct rnn_model_info *
 {
     const struct input_list *inputs = &s->what.common.inputs, *targets = &s->what.targets;
 
-    int rc = api_want_writer(info, "score", err);
+    int rc = s->frames ? 0 : api_want_writer(info, "score", err);
 
     if (rc < 0)
         return rc;
@@ -90,6 +92,8 @@ static int prepare(struct job *job, struct rnn_err *err)
     int rc;
 
     s->decodes = api_decodes(info);
+    s->frames =
+        info->writes_frames && info->topology == RNN_SYNCED && info->activation != RNN_HEAD_NONE;
     rc = check_fields(s, info, err);
     if (rc < 0)
         return rc;
@@ -104,6 +108,16 @@ static int prepare(struct job *job, struct rnn_err *err)
 }
 
 /* ---- Stepping ---- */
+
+/* null where it is not defined, or too large to be written. */
+static void put_ratio(struct buf *out, const char *name, double value, bool defined)
+{
+    buf_puts(out, name);
+    if (defined && isfinite(value))
+        buf_f64(out, value);
+    else
+        buf_puts(out, "null");
+}
 
 static void write_token(struct job *job, struct job_sequence *sequence, uint32_t token,
                         const struct rnn_token_score *score)
@@ -125,13 +139,27 @@ static void write_token(struct job *job, struct job_sequence *sequence, uint32_t
     }
 }
 
-/* The token that the output of step `step` should have been; -1: none is known. */
-static int64_t token_after(const struct score_job *s, const struct job_sequence *sequence,
-                           size_t step)
+static void write_frame(const struct job *job, struct job_sequence *sequence,
+                        const struct rnn_frame_score *score)
+{
+    struct buf *out = &sequence->out;
+
+    put_ratio(out, out->len ? ",{\"logprob\":" : "{\"logprob\":", score ? -score->nats : 0, score);
+    if (rnn_model_info(job->model)->pen > 0)
+        put_ratio(out, ",\"pen_logprob\":", score ? -score->pen : 0, score);
+    buf_putc(out, '}');
+}
+
+/* The token that the output of step `step` should have been, or the number of the frame; -1: none
+ * is known. */
+static int64_t item_after(const struct score_job *s, const struct job_sequence *sequence,
+                          size_t step)
 {
     const struct rnn_walk_input *input = &sequence->input;
     int64_t eos = rnn_model_info(s->job.model)->eos;
 
+    if (s->frames)
+        return step + 1 < input->n ? (int64_t)step + 1 : -1;
     if (!s->decodes)
         return step + 1 < input->n ? (int64_t)input->tokens[step + 1] : -1;
     if (step < input->n_target)
@@ -156,6 +184,29 @@ static void score_token(struct job *job, struct job_sequence *sequence, const fl
     write_token(job, sequence, token, &score);
 }
 
+static void score_frame(struct job *job, struct job_sequence *sequence, const float *logits,
+                        size_t index)
+{
+    struct tally *tally = &of(job)->tallies[sequence->index];
+    const size_t width = rnn_model_info(job->model)->input_size;
+    struct rnn_frame_score score;
+
+    rnn_score_frame(job->model, logits, sequence->input.frames + index * width, &score);
+    tally->nats += score.nats;
+    tally->n_scored++;
+    metrics_count(job->work->metrics, M_TOKENS_SCORED, 1);
+    write_frame(job, sequence, &score);
+}
+
+static void score_item(struct job *job, struct job_sequence *sequence, const float *logits,
+                       uint32_t item)
+{
+    if (of(job)->frames)
+        score_frame(job, sequence, logits, item);
+    else
+        score_token(job, sequence, logits, item);
+}
+
 static enum sequence_next feed(struct job *job, struct job_sequence *sequence)
 {
     const struct score_job *s = of(job);
@@ -163,7 +214,7 @@ static enum sequence_next feed(struct job *job, struct job_sequence *sequence)
     if (job_feed(sequence) == RNN_WALK_DONE)
         return SEQUENCE_DONE;
     if (sequence->step.want_logits)
-        sequence->step.want_logits = token_after(s, sequence, rnn_walk_step(sequence->walk)) >= 0;
+        sequence->step.want_logits = item_after(s, sequence, rnn_walk_step(sequence->walk)) >= 0;
     return SEQUENCE_READY;
 }
 
@@ -172,7 +223,10 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
     if (of(job)->decodes)
         return feed(job, sequence);
     if (sequence->step.state->position == 0) {
-        write_token(job, sequence, sequence->input.tokens[0], NULL);
+        if (of(job)->frames)
+            write_frame(job, sequence, NULL);
+        else
+            write_token(job, sequence, sequence->input.tokens[0], NULL);
         return feed(job, sequence);
     }
     sequence->step.input = RNN_ROW_READ;
@@ -184,16 +238,18 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 static enum sequence_next stepped(struct job *job, struct job_sequence *sequence, float *logits,
                                   const float *hidden)
 {
+    const struct score_job *s = of(job);
+
     (void)hidden;
     if (job->end != JOB_RUNNING)
         return SEQUENCE_DONE;
     if (sequence->n_fed == 0)
-        score_token(job, sequence, logits, sequence->input.tokens[0]);
+        score_item(job, sequence, logits, s->frames ? 0 : sequence->input.tokens[0]);
     else
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
     if (sequence->n_fed > 0 && sequence->step.want_logits)
-        score_token(job, sequence, logits,
-                    (uint32_t)token_after(of(job), sequence, rnn_walk_step(sequence->walk)));
+        score_item(job, sequence, logits,
+                   (uint32_t)item_after(s, sequence, rnn_walk_step(sequence->walk)));
     if (sequence->out.failed)
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for the answer");
     return feed(job, sequence);
@@ -201,25 +257,21 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
 
 /* ---- The answer ---- */
 
-static void put_ratio(struct buf *out, const char *name, double value, bool defined)
-{
-    buf_puts(out, name);
-    if (defined && isfinite(value))
-        buf_f64(out, value);
-    else
-        buf_puts(out, "null");
-}
-
 static void put_scores(struct buf *out, const struct job_sequence *sequence)
 {
     const struct tally *tally = &of(sequence->job)->tallies[sequence->index];
     double n = (double)tally->n_scored, bits = tally->nats / log(2);
+    bool frames = of(sequence->job)->frames;
 
-    buf_puts(out, "\"tokens\":[");
+    buf_puts(out, frames ? "\"frames\":[" : "\"tokens\":[");
     buf_put(out, sequence->out.data, sequence->out.len);
     buf_puts(out, "],\"scored\":");
     buf_u64(out, tally->n_scored);
     put_ratio(out, ",\"nats\":", tally->nats, true);
+    if (frames) {
+        put_ratio(out, ",\"nats_per_frame\":", tally->nats / n, tally->n_scored > 0);
+        return;
+    }
     put_ratio(out, ",\"bits_per_token\":", bits / n, tally->n_scored > 0);
     put_ratio(out, ",\"bits_per_character\":", bits / (double)tally->n_characters,
               tally->n_characters > 0);

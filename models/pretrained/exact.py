@@ -3,11 +3,15 @@
     model = exact.Model("models/pretrained/g2p")            float64; dtype=np.float32 is the twin that says how far float32 is off
     model.classify(ids), model.label(ids), model.translate(ids), model.caption(features)
 
-Reads model.safetensors, config.json and vocab.json and nothing else: the stored weights are judged, not those that a training had in
-memory.  Batch first; all sequences of a batch have one length (by_length() sorts them so), hence nothing is padded.  Knows one stack of
+Reads model.safetensors, config.json and vocab.json (if there is one) and nothing else: the stored weights are judged, not those that a
+training had in memory.  Batch first; all sequences of a batch have one length (by_length() sorts them so), hence nothing is padded.  Knows one stack of
 rnn, lstm or gru layers in one or both directions, the four topologies, and an encoder's memory under "general" attention (Luong 2015):
 the decoder's output h asks each of the memory's rows m_j for e_j = h . (Wk m_j); the mean of the rows by softmax(e), beside h, gives
-tanh(Wc [context ; h]), which the head reads.
+tanh(Wc [context ; h]), which the head reads.  Dense input may be normalised.  Heads beside softmax:
+
+gaussian  2 D numbers: D means, D logarithms of standard deviations; denormalize brings both back to the units of the data
+mixture   P + 6 M numbers: P pen logits, then M each of weight logits, mu_x, mu_y, log sigma_x, log sigma_y, and rho before tanh:
+          M bivariate Gaussians (Graves 2013, "Generating sequences with recurrent neural networks")
 """
 import json
 import os
@@ -86,7 +90,8 @@ class Stack:
 
     def inputs(self, x):
         if self.input["kind"] == "dense":
-            return np.asarray(x, self.dtype)
+            x = np.asarray(x, self.dtype)
+            return (x - self.tensor("input.mean")) / self.tensor("input.std") if self.input.get("normalize") else x
         return self.tensor("embedding.weight")[np.asarray(x)]
 
     def run(self, x, state=None):
@@ -123,7 +128,8 @@ class Model:
     def __init__(self, path, dtype=np.float64):
         self.path, self.dtype = path, dtype
         self.config = read_json(os.path.join(path, "config.json"))
-        self.vocab = read_json(os.path.join(path, "vocab.json"))
+        vocab = os.path.join(path, "vocab.json")
+        self.vocab = read_json(vocab) if os.path.exists(vocab) else None
         self.tensors = {k: v.astype(dtype) for k, v in read_tensors(os.path.join(path, "model.safetensors")).items()}
         if self.config["topology"] == "seq2seq":
             self.encoder = Stack(self.tensors, self.config["encoder"], "encoder.", dtype)
@@ -137,10 +143,37 @@ class Model:
         top = state[0][-self.stack.directions:]
         return self.stack.head(np.concatenate(list(top), -1)), state
 
-    def label(self, x):
+    def label(self, x, state=None):
         """synced: -> logits [B,T,C], state"""
-        y, state = self.stack.run(x)
+        y, state = self.stack.run(x, state)
         return self.stack.head(y), state
+
+    def meaning(self, logits):
+        """What logits [...,C] say, by the names of golden.json: probs; or values and std [...,D], in the units of the data"""
+        head = self.config["head"]
+        if head["activation"] == "gaussian":
+            values, log_std = np.split(logits, 2, -1)
+            return {"values": self.denormalized(values), "std": self.rescaled(np.exp(log_std))}
+        if head["activation"] == "mixture":
+            pen, pi, mu, log_sigma, rho = self.mixture(logits)
+            shape = (*logits.shape[:-1], -1)
+            in_order = lambda pairs: np.moveaxis(pairs, -1, -2).reshape(shape)
+            return {"probs": np.concatenate([softmax(pen), softmax(pi), in_order(self.denormalized(mu)),
+                                             in_order(self.rescaled(np.exp(log_sigma))), rho], -1)}
+        return {"probs": softmax(logits)}
+
+    def denormalized(self, values):
+        return self.rescaled(values) + self.tensors["output.mean"] if self.config["head"].get("denormalize") else values
+
+    def rescaled(self, values):
+        return values * self.tensors["output.std"] if self.config["head"].get("denormalize") else values
+
+    def mixture(self, logits):
+        """logits [...,P+6M] -> pen logits [...,P], weight logits [...,M], mu [...,M,2], log sigma [...,M,2], rho [...,M], of
+        normalised offsets"""
+        pen = self.config["head"]["pen"]
+        pi, mu_x, mu_y, sigma_x, sigma_y, rho = np.split(logits[..., pen:], 6, -1)
+        return logits[..., :pen], pi, np.stack([mu_x, mu_y], -1), np.stack([sigma_x, sigma_y], -1), np.tanh(rho)
 
     def encode(self, source):
         """seq2seq: ids [B,S] -> memory [B,S,M], the encoder's state, the decoder's first state"""
@@ -253,19 +286,44 @@ def join(states, batch_axis=1):
     return {name: np.concatenate([state[name] for state in states], batch_axis) for name in states[0]}
 
 
+def input_name(model):
+    """What golden.json calls a sequence of the model's input"""
+    return "input" if model.config["input"]["kind"] == "dense" else "input_ids"
+
+
+def note_outputs(twins, exact, single):
+    """Logits [B,...] and what they say -> name -> the float64 values as float32"""
+    said, said32 = twins.exact.meaning(exact), twins.single.meaning(single)
+    return {"logits": twins.note("logits", exact, single), **{name: twins.note(name, said[name], said32[name]) for name in said}}
+
+
 def golden_lengths(path, sequences, shown):
-    """Each sequence by itself: logits, probabilities and the state after it.  shown: what a reader may want beside the ids."""
+    """Each sequence by itself: logits, what they say, and the state after it.  shown: what a reader may want beside the input."""
     twins = Twins(path)
     one = twins.exact.config["topology"] == "many_to_one"
-    run = {"kind": "lengths", "lengths": [len(s) for s in sequences], "input_ids": sequences, **shown, "logits": [], "probs": []}
-    states = []
+    run = {"kind": "lengths", "lengths": [len(s) for s in sequences], input_name(twins.exact): sequences, **shown}
+    outputs, states = [], []
     for sequence in sequences:
         exact, exact_state = (twins.exact.classify if one else twins.exact.label)([sequence])
         single, single_state = (twins.single.classify if one else twins.single.label)([sequence])
-        run["logits"].append(twins.note("logits", exact, single)[0])
-        run["probs"].append(twins.note("probs", softmax(exact), softmax(single))[0])
+        outputs.append(note_outputs(twins, exact, single))
         states.append(twins.note_state(("h_n", "c_n"), exact_state, single_state))
+    run.update({name: [output[name][0] for output in outputs] for name in outputs[0]})
     return {**run, **join(states), "max_abs_diff_f32_f64": dict(twins.gap)}
+
+
+def golden_chunks(path, sequence, sizes):
+    """One sequence of a synced model in pieces, the state carried over, and the state after each piece."""
+    twins, chunks, at = Twins(path), [], 0
+    exact_state = single_state = None
+    for size in sizes:
+        piece = sequence[at:at + size]
+        exact, exact_state = twins.exact.label([piece], exact_state)
+        single, single_state = twins.single.label([piece], single_state)
+        chunks.append({input_name(twins.exact): [piece], **note_outputs(twins, exact, single),
+                       **twins.note_state(("h_n", "c_n"), exact_state, single_state)})
+        at += size
+    return {"kind": "chunked", "chunks": chunks, "max_abs_diff_f32_f64": dict(twins.gap)}
 
 
 def greedy_entries(twins, one, longest, text_of):

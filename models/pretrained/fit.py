@@ -113,8 +113,9 @@ def options(parser, epochs, batch, learning_rate):
 
 
 # ------------------------------------------------------------------- writers --
-def write_model(out, net, config, vocab):
-    """Weights in half precision, config.json and vocab.json.  The folder is then measured as it stands on disk: exact.py."""
+def write_model(out, net, config, vocab=None):
+    """Weights in half precision, config.json and, if there is a vocabulary, vocab.json.  The folder is then measured as it stands on
+    disk: exact.py."""
     os.makedirs(out, exist_ok=True)
     tensors = {name: tensor.detach().numpy().astype("<f2") for name, tensor in net.state_dict().items()}
     assert all(np.isfinite(tensor).all() for tensor in tensors.values()), "a weight is beyond half precision"
@@ -122,7 +123,8 @@ def write_model(out, net, config, vocab):
                              {"format": "pt", "task": config["name"]}, "F16")
     folder.write_json(os.path.join(out, "config.json"), {
         **config, "dtype": "F16", "tensors": {name: list(array.shape) for name, array in tensors.items()}})
-    folder.write_json(os.path.join(out, "vocab.json"), vocab)
+    if vocab:
+        folder.write_json(os.path.join(out, "vocab.json"), vocab)
 
 
 def write_measured(out, data, seed, training, quality, runs, notes):

@@ -70,8 +70,20 @@ def test_predict_from_standard_input(rnnd):
 
 @pytest.mark.parametrize("words, wanted", [
     (["hello", "hellx"], "no U+0078, at byte 4"),
-    (["sensor", "x"], "takes frames of 3 numbers (--frames)"),
-    (["sensor", "1 2", "--ids"], "takes frames of 3 numbers (--frames)"),
+    (["sensor", "x"], "input, line 1, number 1: want a number that a float32 holds"),
+    (["sensor", "1 2", "--ids"], "takes frames of 3 numbers"),
+    (["sensor", "1 2"], "input, line 1: want 3 numbers, found 2"),
+    (["sensor", "1 2 3\n1;2;3;4"], "input, line 2: want 3 numbers, found 4"),
+    (["sensor", "1,2,"], "line 1, number 2: want a number"),
+    (["sensor", "1,,2"], "line 1, number 2: want a number"),
+    (["sensor", "1,2,3x"], "line 1, number 3: want a number"),
+    (["sensor", "1,2,1e39"], "line 1, number 3: want a number"),
+    (["sensor", "1,2,nan"], "line 1, number 3: want a number"),
+    (["sensor", "/nowhere.csv", "--file"], "/nowhere.csv: No such file"),
+    (["captioner", "[1,2]"], "numbers, found 2"),
+    (["captioner", "[]"], "input: "),
+    (["translator", "xyz"], "input: "),
+    (["both-ways", "", "--ids"], "wants at least one step"),
     (["sensor", "[[1,2]]", "--frames"], "input[0]: want 3 numbers, found 2"),
     (["sensor", "[[1,2,3],[1,2,3,4]]", "--frames"], "input[1]: want 3 numbers, found 4"),
     (["sensor", "[[1,2,\"x\"]]", "--frames"], "input[0][2]: want a number"),
@@ -164,7 +176,12 @@ def test_score_of_nothing(rnnd, given):
     (["multibyte", "-"], "a😀".encode()[:-1], "standard input: "),
     (["hello", "-"], b"hexx", "standard input: "),
     (["ids", "-"], b"1", "(--ids)"),
-    (["sensor", "-"], b"1", "only a model that predicts its own next token"),
+    (["sensor", "-"], b"1", "only tokens and labels can be scored; this model gives numbers"),
+    (["flags", "-"], b"1", "this model gives independent labels"),
+    (["translator", "-"], b"abc", "line 1: want an input, a tab"),
+    (["translator", "-"], b"abc\tA B\nabc\tA x", "line 2: "),
+    (["tagger", "-"], b"ab\tvowel", "line 1: want 2 labels behind the tab, found 1"),
+    (["tagger", "-"], b"ab\tvowel x", "line 1: this model has no label 'x'"),
 ])
 def test_score_faults(rnnd, words, given, wanted):
     run = rnnd("score", *words, stdin=given)

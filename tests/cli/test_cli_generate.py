@@ -122,8 +122,8 @@ def test_ids_without_vocabulary(rnnd):
     (["ids", "3 x", "--ids"], "input[1]: want a token id, found 'x'"),
     (["ids", "-3", "--ids"], "input[0]: want a token id"),
     (["ids", "99999999999999999999999", "--ids"], "input[0]: want a token id below 12"),
-    (["sensor", "x"], "only a model that predicts its own next token"),
-    (["tagger", "abc"], "only a model that predicts its own next token"),
+    (["sensor", "x"], "only a model whose output can be its next input"),
+    (["tagger", "abc"], "only a model whose output can be its next input"),
 ])
 def test_impossible_prompts(rnnd, words, wanted):
     words = [w.decode("utf-8", "surrogateescape") if isinstance(w, bytes) else w for w in words]

@@ -165,6 +165,8 @@ def make_zoo(root):
         return os.path.join(root, name)
     make(at("multibyte"), tokens=MULTIBYTE, hidden=32, layers=2, kind="embedding", seed=11)
     make(at("unknown"), tokens=["<unk>", "x", "y", "z"], specials={"unk": 0}, seed=12)
+    make(at("words"), tokens=["<unk>", "the", "cat", "sat", "on", ",", "."], specials={"kind": "word", "unk": 0},
+         cell="gru", seed=23)
     make(at("ids"), size=12, cell="gru", seed=13)  # no vocabulary at all
     make(at("sensor"), kind="dense", size=3, outputs=2, activation="none", cell="gru", seed=14)
     make(at("flags"), kind="dense", size=2, labels=["low", "high", "odd"], activation="sigmoid",
@@ -179,6 +181,7 @@ def make_zoo(root):
     make(at("weather"), kind="dense", size=2, outputs=4, activation="gaussian", cell="gru", seed=20,
          units=([10.0, 1000.0], [3.0, 20.0]), scale=0.3)
     make(at("doubtful"), kind="dense", size=2, outputs=6, activation="gaussian", seed=21)
+    make(at("window"), kind="dense", size=2, outputs=2, activation="none", topology="many_to_one", seed=24)
     make(at("pendulum"), kind="dense", size=2, outputs=2, activation="none", cell="rnn_tanh", seed=22)
     # texts in other topologies
     copy_case(at("translator"), "seq2seq-lstm", TRANSLATION)

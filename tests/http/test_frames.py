@@ -9,7 +9,8 @@ SKETCH = {"model": "sketch", "input": [[0, 0, 1, 0, 0]], "max_frames": 60, "seed
 HANDWRITING = {"model": "handwriting", "input": [[0, 0, 0], [1, 1, 0]], "max_frames": 25, "seed": 6}
 WEATHER = {"model": "weather", "input": [[10, 1000], [11, 990]], "max_frames": 25, "seed": 7}
 PENDULUM = {"model": "pendulum", "input": [[0.5, -0.5]], "max_frames": 25, "seed": 8}
-ALL = [SKETCH, HANDWRITING, WEATHER, PENDULUM]
+WINDOW = {"model": "window", "input": [[0.5, -0.5], [0.25, 1]], "max_frames": 25, "seed": 9}
+ALL = [SKETCH, HANDWRITING, WEATHER, PENDULUM, WINDOW]
 DRAWN = [SKETCH, HANDWRITING, WEATHER]
 
 
@@ -101,6 +102,7 @@ def test_temperature_zero_is_the_mean_fed_back(daemon, request_):
     """Frame for frame what a client would do that asks /predict and feeds the answer itself."""
     session = daemon.session(request_["model"])
     output = daemon.ok("/predict", {"session": session, "input": request_["input"], "steps": "last"})["outputs"][0]
+    fed = list(request_["input"])
     for frame in drawn(daemon, request_, temperature=0, max_frames=12):
         if "mixture" in output:
             mixture, pen = output["mixture"], output["pen"]
@@ -110,7 +112,10 @@ def test_temperature_zero_is_the_mean_fed_back(daemon, request_):
         else:
             want = output["values"]
         assert frame == want
+        fed.append(frame)
         output = daemon.ok("/predict", {"session": session, "input": [frame]})["outputs"][0]
+        whole = daemon.ok("/predict", {"model": request_["model"], "input": fed, "steps": "last"})["outputs"][0]
+        assert {k: v for k, v in whole.items() if k != "step"} == {k: v for k, v in output.items() if k != "step"}
 
 
 def test_a_seed_changes_nothing_where_nothing_is_drawn(daemon):
@@ -284,3 +289,57 @@ def test_leaving_ends_a_drawing(start):
     whole = drawn(daemon, HANDWRITING, max_frames=n + 3)
     assert whole[:5] == got
     assert drawn(daemon, {"session": session}, max_frames=3) == whole[n:]
+
+
+# ---- score ----
+
+def density(output, frame):
+    """(log density of offset and pen or of all values, log probability of the pen), by /predict's parameters."""
+    if "mixture" not in output:
+        return sum(-0.5 * ((x - m) / s) ** 2 - math.log(s) - 0.5 * math.log(2 * math.pi)
+                   for x, m, s in zip(frame, output["values"], output["std"])), None
+    m, total = output["mixture"], 0.0
+    for weight, mean, std, r in zip(m["weights"], m["mean"], m["std"], m["correlation"]):
+        zx, zy = ((frame[i] - mean[i]) / std[i] for i in (0, 1))
+        total += weight * math.exp(-(zx * zx - 2 * r * zx * zy + zy * zy) / (2 * (1 - r * r))) / (
+            2 * math.pi * std[0] * std[1] * math.sqrt(1 - r * r))
+    p = output["pen"]
+    pen = math.log(sum(a * b for a, b in zip(p, frame[2:])) if len(p) == 3 else p[0] if frame[2] else 1 - p[0])
+    return math.log(total) + pen, pen
+
+
+@every(DRAWN)
+def test_score_is_the_density_that_predict_tells(daemon, request_):
+    frames = drawn(daemon, request_, max_frames=8)
+    answer = daemon.ok("/score", {"model": request_["model"], "input": frames})
+    outputs = daemon.ok("/predict", {"model": request_["model"], "input": frames, "steps": "all"})["outputs"]
+    assert len(answer["frames"]) == len(frames) and answer["scored"] == len(frames) - 1
+    assert all(v is None for v in answer["frames"][0].values())
+    for score, output, frame in zip(answer["frames"][1:], outputs, frames[1:]):
+        both, pen = density(output, frame)
+        assert math.isclose(score["logprob"], both, rel_tol=1e-4, abs_tol=1e-4)
+        assert pen is None and "pen_logprob" not in score or math.isclose(score["pen_logprob"], pen, rel_tol=1e-4)
+    assert math.isclose(answer["nats"], -sum(s["logprob"] for s in answer["frames"][1:]), rel_tol=1e-6)
+    assert math.isclose(answer["nats_per_frame"] * answer["scored"], answer["nats"], rel_tol=1e-6)
+    assert "tokens" not in answer and "perplexity" not in answer
+
+
+@every(DRAWN)
+def test_scored_in_pieces(daemon, request_):
+    frames = request_["input"] + drawn(daemon, {**request_, "seed": ending(daemon, {**request_, "max_frames": 6},
+                                                                          "length")}, max_frames=6)
+    whole = daemon.ok("/score", {"model": request_["model"], "input": frames})
+    session, pieces = daemon.session(request_["model"]), []
+    for begin, end in ((0, 1), (1, 4), (4, len(frames))):
+        pieces += daemon.ok("/score", {"session": session, "input": frames[begin:end]})["frames"]
+    assert pieces == whole["frames"]
+    batch = daemon.ok("/score", {"model": request_["model"], "inputs": [frames, frames[:3]]})["results"]
+    assert batch[0]["frames"] == whole["frames"] and batch[1]["frames"] == whole["frames"][:3]
+
+
+def test_what_has_no_density_is_not_scored(daemon):
+    for request in (PENDULUM, WINDOW, {"model": "doubtful", "input": [[1, 2]]}):
+        expect(daemon.post("/score", {"model": request["model"], "input": request["input"]}), 422, "not_possible",
+               "model")
+    expect(daemon.post("/score", {**{k: SKETCH[k] for k in ("model", "input")}, "target": "x"}), 422, "not_possible",
+           "target")

@@ -6,7 +6,7 @@ have written, each with its outputs.
                                                               @tensorflow/tfjs 4.22 in NODE_MODULES)
 
 The outputs are those of TensorFlow.js wherever it has the layer.  What it lacks (a GRU that resets after the product,
-cuDNN's layout, Keras 3's hard_sigmoid, Normalization) is evaluated here in NumPy, float64, from the equations in Keras'
+cuDNN's layout, Keras 3's hard_sigmoid, Normalization, a mean that heeds a mask) is evaluated here in NumPy, float64, from the equations in Keras'
 documentation; both are compared wherever both can be had.
 
 NAME.h5, NAME.keras    the file; NAME.model.json: the model beside a file of weights
@@ -135,8 +135,25 @@ def run_recurrent(one, weights, x, v3):
     return rows if config["return_sequences"] else rows[-1]
 
 
+def masked_steps(first, x):
+    if first["class"] == "Embedding" and first["config"]["mask_zero"]:
+        return np.asarray(x) == 0
+    if first["class"] == "Masking":
+        return (np.asarray(x) == first["config"]["mask_value"]).all(-1)
+    return np.zeros(len(x), bool)
+
+
 def run(layers, x, v3=False):
-    """x: [steps] ids or [steps, n]"""
+    """x: [steps] ids or [steps, n].  A step that is masked leaves the state, and repeats the output, if there is one at every
+    step; that is the same as leaving it out wherever the outputs become one."""
+    masked = masked_steps(layers[0], x)
+    if masked.any():
+        kept = run(layers, np.asarray(x)[~masked], v3)
+        if len(kept) != int((~masked).sum()) or np.ndim(kept) == 1:
+            return kept
+        places = np.cumsum(~masked) - 1
+        assert places[0] >= 0  # a text that begins with padding gives zeros, which the layers above do not get here
+        return kept[places]
     for one in layers:
         cls, config, w = one["class"], one["config"], [np.asarray(a, np.float64) for a in one["weights"]]
         if cls == "Embedding":
@@ -220,7 +237,7 @@ def can_run(one):
 def ask_tfjs(models, node_modules):
     jobs = {name: {"layers": [job_layer(one) for one in m["layers"] if one["class"] != "Flatten"],  # refuses a vector
                    "input": {"shape": [1, *np.shape(m["x"])], "values": np.ravel(m["x"]).tolist()}}
-            for name, m in models.items() if all(can_run(one) for one in m["layers"]) and not m.get("v3")}
+            for name, m in models.items() if all(can_run(one) for one in m["layers"]) and not m.get("v3") and not m.get("apart")}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
         json.dump(jobs, f)
         f.flush()
@@ -544,7 +561,7 @@ def make_models():
                  distributed("time_distributed_1", dense("dense_1", 6, 11, "softmax"))], ids(8, 11))
     add("sentiment", [embedding("embedding_1", 13, 4, mask_zero=True),
                       recurrent("LSTM", "lstm_1", 4, 6, recurrent_activation="hard_sigmoid"),
-                      plain("Dropout", "dropout_1", rate=0.5), dense("dense_1", 6, 1, "sigmoid")], ids(9, 13))
+                      plain("Dropout", "dropout_1", rate=0.5), dense("dense_1", 6, 1, "sigmoid")], [0, 0, 0] + ids(7, 13))
     m["sentiment3"] = {**m["sentiment"], "v3": True}
     add("gru_before", [recurrent("GRU", "gru_1", 5, 4, return_sequences=True), recurrent("GRU", "gru_2", 4, 3, use_bias=False),
                        dense("dense_1", 3, 4, "relu"), dense("dense_2", 4, 2, "tanh", use_bias=False)], frames(7, 5))
@@ -591,6 +608,15 @@ def make_models():
     add("prepared", [normalization, recurrent("LSTM", "lstm", 4, 3, return_sequences=True),
                      plain("Rescaling", "rescaling", scale=0.5, offset=0.25), recurrent("LSTM", "lstm_1", 3, 3), dense("dense", 3, 2)],
         frames(6, 4))
+    add("padded", [embedding("embedding", 9, 4, mask_zero=True), bidirectional("bidirectional", recurrent("LSTM", "lstm", 4, 3, return_sequences=True)),
+                   recurrent("GRU", "gru", 6, 4), dense("dense", 4, 2)], [0, 0] + ids(5, 9) + [0])
+    gap = frames(7, 3)
+    gap[[2, 3, 6]] = -1
+    add("gaps", [plain("Masking", "masking", mask_value=-1.0), recurrent("LSTM", "lstm", 3, 4, return_sequences=True),
+                 recurrent("SimpleRNN", "simple_rnn", 4, 4, return_sequences=True),
+                 distributed("time_distributed", dense("dense", 4, 2))], gap)
+    add("average", [plain("Masking", "masking", mask_value=-1.0), recurrent("GRU", "gru", 3, 4, return_sequences=True),
+                    plain("GlobalAveragePooling1D", "pool"), dense("dense", 4, 2)], gap, apart=True)
     add("window", [recurrent("LSTM", "lstm_1", 7, 6), dense("dense_1", 6, 7), plain("Activation", "activation_1", activation="softmax")],
         np.eye(7)[ids(5, 7)])
     add("cu_lstm", [recurrent("LSTM", "lstm_1", 3, 5, return_sequences=True), recurrent("LSTM", "lstm_2", 5, 4), dense("dense_1", 4, 2)],
@@ -698,7 +724,7 @@ def make_layouts(m):
 
 def make_kinds(m):
     """Every layer and option."""
-    padded = ["steps of id 0 are skipped", "does nothing outside of training"]
+    padded = ["mask_zero: steps of id 0 are passed over", "does nothing outside of training"]
     m.k1("sentiment_keras1", "sentiment", says=padded)
     m.k2("sentiment_keras2", "sentiment", more={"says": padded + ["hard_sigmoid is 0.2 x + 0.5"]})
     m.k3("sentiment_v3", "sentiment3", graph=lambda *a: functional(*a, masks=True), more={"says": ["hard_sigmoid is x / 6 + 0.5"]})
@@ -716,6 +742,8 @@ def make_kinds(m):
     m.k3("norms_v3", "norms")
     m.k2("mean", "mean")
     m.k2("max", "max")
+    for name in ("padded", "gaps", "average"):
+        m.k2(name, name, more={"says": ["are passed over"]})
     for name in ("backwards", "backwards_twice", "backwards_stack"):
         m.k2(name, name, more={"says": ["it runs backwards"]})
     m.k2("slopes", "slopes", more={"says": ["becomes a dense module whose matrix is the identity"]})

@@ -684,6 +684,7 @@ def make_bad(m):
     m.bad("random-state", simple(state=["rnd"], op="GRU", change=lambda g: g.nodes.insert(0, helper.make_node(
         "RandomNormal", [], ["rnd"], shape=[1, 1, H], name="dice"))), "'dice' (RandomNormal): an operator that is not read")
     m.bad("unknown-attribute", simple(cell_clip=1.0), "attribute 'cell_clip' is not known")
+    m.bad("no-shape", simple(inputs={"x": (TensorProto.FLOAT, None)}), "input 'x' of the graph does not say how many dimensions")
     m.bad("strings", simple(lambda g: g.constants.append(helper.make_tensor("s", TensorProto.STRING, [1], [b"a"])) or
                             [g.node("Add", ["out", "s"], "z")]), "tensor 's': elements of type string are not read")
 

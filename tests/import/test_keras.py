@@ -2,16 +2,20 @@
 import copy
 import json
 import os
+import random
 import re
 import shutil
 import subprocess
+import zipfile
 
 import pytest
 
-from conftest import BIN, HERE, read_json, read_safetensors
+from conftest import BIN, GUARD, HERE, read_json, read_safetensors
+from test_damage import flipped, import_bytes
 
 KERAS = os.path.join(HERE, "keras")
-FILES = {f.split(".")[0]: f for f in sorted(os.listdir(KERAS)) if not f.endswith(".json")}
+FILES = {f.split(".")[0]: f for f in sorted(os.listdir(KERAS)) if not f.endswith(".json") and f != "harm"}
+HARM = os.path.join(KERAS, "harm")  # files at which libhdf5 1.10 reads where it should not
 MODELS = [n for n in FILES if not n.startswith("odd_")]
 
 
@@ -62,6 +66,16 @@ def test_predict_gives_what_keras_gives(rnnd):
     entry = entry_of("sentiment_keras2")
     answer = json.loads(rnnd.ok("predict", "--json", "--ids", "./m", " ".join(map(str, entry["input"]))))
     assert entry["output"][0][0] == pytest.approx(answer["outputs"][0]["top"][0]["probability"], abs=2e-5), answer
+
+
+def test_padding_is_passed_over_wherever_it_stands(rnnd):
+    """The same bits with padding and without."""
+    import_ok(rnnd, "sentiment_keras2")
+    ids = [str(i) for i in entry_of("sentiment_keras2")["input"] if i]
+    answers = {rnnd.ok("predict", "--json", "--ids", "./m", " ".join(words)).replace(f'"input_steps":{len(words)}', "")
+               .replace(f'"step":{len(words) - 1}', "")
+               for words in (ids, ["0"] * 5 + ids, ids + ["0"] * 3, ids[:2] + ["0"] + ids[2:])}
+    assert len(answers) == 1, answers
 
 
 # ---- What is refused, by name and place
@@ -283,3 +297,78 @@ def test_a_reader_that_is_ended_by_a_signal_is_told_of(rnnd, tmp_path):
         assert run.returncode == 1
         assert f"{file_of('norms')}: the reader ended by signal 11 (Segmentation fault) on this file" in run.stderr
     assert os.listdir(tmp_path) == ["bin"]
+
+
+def run_alone(tmp_path, *words):
+    """Without a look at what a sanitizer says of libhdf5."""
+    run = subprocess.run([BIN, *map(str, words)], cwd=tmp_path, stdin=subprocess.DEVNULL, capture_output=True, timeout=GUARD,
+                         env={**{k: v for k, v in os.environ.items() if not k.startswith("RNND_")}, "LC_ALL": "C.UTF-8"})
+    return run.returncode, run.stderr.decode()
+
+
+@pytest.mark.parametrize("name", sorted(os.listdir(HARM)))
+def test_a_crash_inside_of_libhdf5_is_an_error(tmp_path, name):
+    status, words = run_alone(tmp_path, "import", "--out", "m", os.path.join(HARM, name))
+    assert status == 1
+    assert words.startswith("rnnd: ") or "AddressSanitizer" in words
+    assert os.listdir(tmp_path) == []
+
+
+# ---- Damage
+
+
+CUT = ["char_keras1", "char_packed", "char_str", "char_latest", "char_v3"]
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_cut_files(rnnd, tmp_path, name):
+    data = open(file_of(name), "rb").read()
+    for keep in [0, 1, 7, 8, 15, 16, 96, 600, len(data) // 3, len(data) // 2, len(data) - 200, len(data) - 1]:
+        assert import_bytes(rnnd, tmp_path, data[:keep], "x.h5").returncode == 1, keep
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_flipped_bits(tmp_path, name):
+    data = open(file_of(name), "rb").read()
+    rng = random.Random(11)
+    for i in range(25):
+        (tmp_path / "x.h5").write_bytes(flipped(data, rng, 1 + i % 5))
+        status, words = run_alone(tmp_path, "import", "--out", "m", "x.h5")
+        if status == 0:  # what was hit does not matter to the numbers, or is one of them
+            shutil.rmtree(tmp_path / "m")
+        else:
+            assert status == 1 and (words.startswith("rnnd: ") or "AddressSanitizer" in words), words
+        assert os.listdir(tmp_path) == ["x.h5"]
+
+
+def test_a_bomb(rnnd, tmp_path):
+    """An entry of the zip that unfolds to more than the program may have."""
+    with zipfile.ZipFile(file_of("char_v3")) as old, zipfile.ZipFile(tmp_path / "x.keras", "w", zipfile.ZIP_DEFLATED) as new:
+        for name in ("metadata.json", "config.json"):
+            new.writestr(name, old.read(name))
+        with new.open("model.weights.h5", "w", force_zip64=True) as f:
+            f.write(old.read("model.weights.h5"))
+            for _ in range(320):
+                f.write(bytes(2**20))
+    assert "unfolds into more than" in rnnd.fails("import", "--out", "m", "x.keras")
+
+
+def test_a_zip_with_parts_missing(rnnd, tmp_path):
+    with zipfile.ZipFile(file_of("char_v3")) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    for missing, words in (("model.weights.h5", "without model.weights.h5"), ("config.json", "no"), ("metadata.json", "no")):
+        with zipfile.ZipFile(tmp_path / "x.keras", "w") as new:
+            for name, data in parts.items():
+                if name != missing:
+                    new.writestr(name, data)
+        assert words in rnnd.fails("import", "--out", "m", "x.keras")
+    with zipfile.ZipFile(tmp_path / "x.keras", "w") as new:
+        for name, data in parts.items():
+            new.writestr(name.replace(".h5", ".npz"), data)
+    assert "its weights are a pickle (model.weights.npz)" in rnnd.fails("import", "--out", "m", "x.keras")
+
+
+def test_names_cannot_speak_to_the_terminal(rnnd, tmp_path):
+    model, layers = sequential()
+    layers.insert(1, {"class_name": "Mine\u001b[31m", "config": {"name": "x\u001b[31m\ny"}})
+    assert "\x1b" not in refused(rnnd, tmp_path, model)

@@ -182,6 +182,7 @@ def test_what_the_file_tells_is_not_asked(rnnd, option):
 def test_what_was_done_is_told(rnnd):
     notes = {
         "torch-lstm-l2-uni-bt-state": "states: 2 inputs and 2 outputs of the graph are the session's now",
+        "torch-gru-l1-bi-bt-state": "states: 1 input of the graph starts at zero",
         "one-state": "states: 1 input and 1 output of the graph are the session's now",
         "onehot": "served are the probabilities",
         "attr-gru-reverse": "runs backwards only: kept as two directions, the other one of zeros",

@@ -38,6 +38,8 @@ def options_of(config):
     words = ["--topology", config["topology"]]
     if config["rnn"]["cell"].startswith("rnn_"):
         words += ["--activation", config["rnn"]["cell"][4:]]
+    if config["topology"] == "many_to_one" and config["rnn"]["bidirectional"]:
+        words += ["--pool", "final"]
     if config["input"]["kind"] == "onehot":
         words.append("--one-hot")
     if config["input"]["kind"] == "dense":
@@ -114,14 +116,22 @@ def test_torchscript_is_refused_with_a_way_out(rnnd):
 
 
 @pytest.mark.parametrize("name,question", [
-    ("plain", "--activation tanh or --activation relu: 'rnn' is a plain RNN"),
+    ("plain", "--activation tanh, --activation relu or --activation linear: 'rnn' is a plain RNN"),
+    ("halves", "'i2h' is a plain RNN, and its weights do not say which"),
+    ("tutorial", "--topology synced or --topology many_to_one"),
+    ("classifier", "--pool final, --pool last, --pool mean or --pool max"),
+    ("heads", "--map voiced=-: 'voiced' reads 8 numbers and gives 1, and has no place in the chain"),
+    ("rectified", "behind which module does 'relu' (ReLU) stand?"),
+    ("front", "--output sigmoid or --output none: is the output a probability, or a number?"),
+    ("letters", "--one-hot or --dense"),
     ("tagger", "--topology synced or --topology many_to_one: are there 4 outputs"),
     ("deep", "--activation fc1=NAME: what follows the dense layer 'fc1'"),
     ("deep", "--output softmax, --output sigmoid or --output none: are the 3 outputs"),
     ("average", "choose: --part model or --part ema"),
 ])
 def test_open_questions_are_asked(rnnd, name, question):
-    assert question in rnnd.fails("import", "--out", "m", file_of(name))
+    options = ["--topology", "many_to_one"] if name == "classifier" else []
+    assert question in rnnd.fails("import", *options, "--out", "m", file_of(name))
 
 
 def test_one_hot_or_numbers_is_asked_where_there_is_no_vocabulary(rnnd, tmp_path):
@@ -154,6 +164,19 @@ def test_a_config_answers_everything(rnnd, tmp_path):
     assert read_safetensors(tmp_path / "a/model.safetensors") == read_safetensors(tmp_path / "b/model.safetensors")
 
 
+@pytest.mark.parametrize("name,options,words", [
+    ("tutorial", ["--activation", "tanh"], "'i2o' reads the state before the step"),
+    ("handmade_lstm", [], "the order of an LSTM's or GRU's gates is not in the file"),
+    ("spectral", [], "remove_spectral_norm() makes plain weights of it"),
+    ("char_rnn", ["--vocab", "printable", "--map", "decoder=-", "--activation", "x"], None),
+])
+def test_what_cannot_be_imported_is_refused_in_words(rnnd, name, options, words):
+    if words is None:  # an unknown activation is a fault of the command line
+        assert rnnd("import", *options, "--out", "m", file_of(name)).returncode == 2
+    else:
+        assert words in rnnd.fails("import", *options, "--out", "m", file_of(name))
+
+
 # ---- What is told
 
 
@@ -165,6 +188,7 @@ def test_the_report_names_what_was_done(rnnd):
     assert "optimizer_state_dict: of the training, passed over" in out
     assert "vocabulary: 'stoi' of the file" in out
     assert "Check: ids 1 2 3 4 5" in out
+    assert "Second opinion: 11 outputs computed in double precision from the file's own tensors agree" in out
     assert "'module.' is taken off every name" in rnnd.ok("import", "--out", "p", file_of("parallel"))
     assert "its weight is the embedding's, kept once" in rnnd.ok("import", "--out", "t", file_of("tied"))
     assert "batch normalisation folded" in rnnd.ok("import", *read_json(FILES, "deep.json")["options"], "--out", "d",
@@ -187,6 +211,39 @@ def test_vocabularies_of_the_file(rnnd, tmp_path):
     assert vocab == {"kind": "char", "tokens": list("\nabcdefghij")}
     rnnd.ok("import", "--one-hot", "--vocab", "none", "--out", "n", file_of("course"))
     assert not os.path.exists(tmp_path / "n" / "vocab.json")
+
+
+def test_a_vocabulary_that_everybody_knows(rnnd, tmp_path):
+    import string
+    out = rnnd.ok("import", "--out", "m", file_of("char_rnn"))
+    assert "none in the file; where its trainer used Python's string.printable" in out
+    rnnd.ok("import", "--vocab", "printable", "--out", "n", file_of("char_rnn"))
+    assert read_json(tmp_path, "n", "vocab.json") == {"kind": "char", "tokens": list(string.printable)}
+    assert "100 entries, the model has 11 ids" in rnnd.fails("import", "--vocab", "printable", "--out", "o", file_of("state"))
+
+
+def test_forms_are_told(rnnd, tmp_path):
+    def notes(name):
+        entry = read_json(FILES, name + ".json")
+        return rnnd.ok("import", *entry["options"], "--out", name, file_of(name))
+
+    assert "the outputs became a part of the state, 8 + 4 units" in notes("tutorial")
+    assert "outputs: softmax, which is among the model's modules" in rnnd.ok(
+        "import", "--one-hot", "--topology", "synced", "--out", "t", file_of("tutorial"))
+    assert "cut into weight_ih and weight_hh" in notes("joined")
+    assert "'rnn.weight_hh_l0': weight normalisation computed" in notes("normed")
+    assert "'fc.weight': weight normalisation computed" in rnnd.ok("import", "--out", "x", file_of("normed"))
+    assert "pruned weights set to zero" in notes("pruned")
+    out = notes("dropped")
+    assert "'model.0.rnns.1.weight_hh_l0_raw': the weights without dropout" in out
+    assert "opt: of the training, passed over" in out and "Not used" not in out
+    out = notes("vocabulary")
+    assert "adamw: of the training, passed over" in out and "vocabulary: 'vocab.itos' of the file" in out
+    assert "would fit, too" not in out
+    out = notes("front")
+    assert "'lstm_cell': relu behind it, as said" in out and "Not used: 2 tensors, without which" in out
+    assert "a convolution over one step, which is a dense layer" in out
+    assert "taken for min-char-rnn, whose activation is tanh" in notes("letters")
 
 
 # ---- Folders

@@ -1,13 +1,14 @@
 /* The laws of walks, for random models of every shape: what comes out is near what the equations
  * say in double; all instruction sets give the same bits; the token table changes nothing; a walk
  * does not notice the other rows of its steps; pieces equal the whole, and reading equals the last
- * step, wherever a state can be held; the last output alone is the last of all.  A case's number is
+ * step, wherever a state can be held; the last output alone is the last of all; padding is passed
+ * over.  A case's number is
  * its seed, which a fault names: SEEDS=FROM:TO runs others, SHOW=1 prints their
  * config.json. */
 #include <math.h>
 #include <string.h>
 
-#include "core/rnn.h"
+#include "core/model.h"
 #include "laws.h"
 #include "net.h"
 
@@ -501,6 +502,67 @@ START_TEST(the_last_output_alone_is_the_last_of_all)
 }
 END_TEST
 
+/* ---- Padding ---- */
+
+/* The model, told to pass over id 0 or frames of 0.5; false where no model can be told so. */
+static bool set_mask(struct rnn_model *model)
+{
+    const struct rnn_model_info *info = rnn_model_info(model);
+    struct rnn_stack_spec *spec =
+        (struct rnn_stack_spec *)(uintptr_t)model->stacks[model->spec.n_stacks - 1].spec;
+
+    if (net.features || model->readout_at == RNN_NOWHERE ||
+        (info->topology == RNN_SYNCED && info->bidirectional))
+        return false;
+    spec->masks = true;
+    spec->mask = net_takes_frames(&net) ? 0.5f : 0;
+    return spec->input_size > 1;
+}
+
+/* Inserts a step of padding in front of step `at`. */
+static void insert_padding(struct text *text, size_t at)
+{
+    size_t width = net_input_size(&net), n = text->input.n++;
+
+    memmove(text->tokens + at + 1, text->tokens + at, (n - at) * sizeof *text->tokens);
+    memmove(text->frames + (at + 1) * width, text->frames + at * width,
+            (n - at) * width * sizeof *text->frames);
+    text->tokens[at] = 0;
+    for (size_t i = 0; i < width; i++)
+        text->frames[at * width + i] = 0.5f;
+}
+
+/* Padded at the beginning, within, and at the end, or not at all: the same state and last output.
+ */
+START_TEST(steps_of_padding_are_passed_over)
+{
+    struct rnn_model *model = draw_model(_i, true);
+    const struct rnn_model_info *info = rnn_model_info(model);
+    struct run bare, padded;
+    struct text text;
+
+    make_text(&net, 3, &text);
+    text.input.n = STEPS_MAX - 3;
+    for (size_t t = 0; t < STEPS_MAX; t++)
+        text.tokens[t] += text.tokens[t] == 0; /* no padding of its own */
+    if (set_mask(model)) {
+        bare = walk_alone(model, &text.input);
+        insert_padding(&text, 0);
+        insert_padding(&text, 2);
+        insert_padding(&text, text.input.n);
+        padded = walk_alone(model, &text.input);
+        ck_assert_uint_eq(padded.n, info->topology == RNN_SYNCED ? bare.n + 3 : bare.n);
+        ck_assert_mem_eq(padded.logits + (padded.n - 1) * info->output_size,
+                         bare.logits + (bare.n - 1) * info->output_size,
+                         info->output_size * sizeof(float));
+        ck_assert_mem_eq(padded.state, bare.state, info->state_bytes);
+        run_free(&bare);
+        run_free(&padded);
+    }
+    drop(model);
+}
+END_TEST
+
 /* Lanes between the parts of a state, after a walk. */
 START_TEST(padding_stays_zero)
 {
@@ -530,6 +592,7 @@ int main(void)
                            pieces_equal_the_whole,
                            reading_is_the_last_step_again,
                            the_last_output_alone_is_the_last_of_all,
+                           steps_of_padding_are_passed_over,
                            padding_stays_zero,
                            NULL};
 

@@ -94,6 +94,24 @@ START_TEST(plain_values_are_taken_as_they_are)
 }
 END_TEST
 
+START_TEST(a_frame_is_scored_by_its_head)
+{
+    const float raw[9] = {0.5f, 0.25f, -1, 0, 1, -2, 0.1f, 0.2f, 0.3f},
+                point[5] = {11, -9, 0, 1, 0};
+    const struct mixture mixture = {1, 3, mean, std};
+    const struct gaussian gaussian = {2, mean, std};
+    struct mixture_score want = mixture_nll(&mixture, raw, point);
+    struct rnn_model model = model_of(RNN_HEAD_MIXTURE, 2, 3);
+    struct rnn_frame_score got;
+
+    rnn_score_frame(&model, raw, point, &got);
+    ck_assert(got.nats == want.offset + want.pen && got.pen == want.pen && got.pen > 0);
+    model = model_of(RNN_HEAD_GAUSSIAN, 2, 0);
+    rnn_score_frame(&model, raw, point, &got);
+    ck_assert(got.nats == gaussian_nll(&gaussian, raw, point) && got.pen == 0);
+}
+END_TEST
+
 /* ---- Who writes frames ---- */
 
 static bool writes_frames(const struct fake_shape *shape)
@@ -136,6 +154,7 @@ int main(void)
     tcase_add_test(tests, one_pen_never_ends_a_drawing);
     tcase_add_test(tests, a_gaussian_draws_its_values);
     tcase_add_test(tests, plain_values_are_taken_as_they_are);
+    tcase_add_test(tests, a_frame_is_scored_by_its_head);
     tcase_add_test(tests, what_is_as_wide_as_the_input_can_be_fed_back);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);

@@ -299,6 +299,13 @@ START_TEST(faults_say_what_was_wanted_and_found)
         /* inputs and heads */
         {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"normalize\":true}," RNN),
          "input.normalize", "want kind dense, found 'onehot'"},
+        {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"mask\":5}," RNN), "input.mask",
+         "want an integer from 0 to 4, found 5"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":5,\"mask\":\"x\"}," RNN), "input.mask",
+         "want a number"},
+        {SYNCED("\"input\":{\"kind\":\"dense\",\"size\":3,\"mask\":0},\"rnn\":{\"cell\":\"gru\","
+                "\"hidden_size\":4,\"num_layers\":1,\"bidirectional\":true}"),
+         "input.mask", "a bidirectional layer has no output at a step that is passed over"},
         {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"dim\":2}," RNN), "input.dim",
          "want kind embedding, found 'onehot'"},
         {SYNCED(EMBED "," RNN ",\"bos\":5"), "bos", "want an integer from 0 to 4, found 5"},

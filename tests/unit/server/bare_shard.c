@@ -1,9 +1,11 @@
-/* A shard without scheduler, sessions and jobs: their calls, defined empty.  For the tests of what
- * lies around them; linked before the daemon's library, so that the true ones are not taken. */
+/* A shard without scheduler, sessions, jobs and WebSockets: their calls, defined empty.  For the
+ * tests of what lies around them; linked before the daemon's library, so that the true ones are not
+ * taken. */
 #include "server/job.h"
 #include "server/sched.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/ws.h"
 
 int sched_new(struct sched **out, struct shard *shard, struct rnn_err *err)
 {
@@ -37,6 +39,12 @@ void sessions_free(struct sessions *sessions)
     (void)sessions;
 }
 
+size_t sessions_saving(const struct sessions *sessions)
+{
+    (void)sessions;
+    return 0;
+}
+
 void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
 {
     (void)sessions;
@@ -60,4 +68,17 @@ size_t jobs_busy(const struct jobs *jobs)
 {
     (void)jobs;
     return 0;
+}
+
+int websockets_new(struct websockets **out, struct shard *shard, struct rnn_err *err)
+{
+    (void)shard;
+    (void)err;
+    *out = NULL;
+    return 0;
+}
+
+void websockets_free(struct websockets *websockets)
+{
+    (void)websockets;
 }

@@ -1,0 +1,400 @@
+/* Sessions to disk and back: saving before something becomes true, loading on the next request, and
+ * which sessions stay in memory.
+ *
+ * Every change of a session goes to the store as a task with a copy of what is to be written; the
+ * order of sending is the order of writing.  Where the configured durability asks for it, the one
+ * who holds the session hears of the end, and only then lets the change become true.  So what was
+ * acknowledged is on disk, and what the disk did not take has not happened.
+ *
+ * A session may leave memory when nobody uses it and the store has its state.  Such sessions stand
+ * in a list by last use; what is over the budget leaves from its old end. */
+#include "server/session_inner.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/log.h"
+#include "server/metrics.h"
+#include "server/server.h"
+#include "server/store.h"
+#include "server/trail.h"
+
+static struct store *store_of(const struct sessions *sessions)
+{
+    return sessions->shard->server->store;
+}
+
+static bool is_waited_for(const struct sessions *sessions)
+{
+    return shard_config(sessions->shard)->durability != STORE_NONE;
+}
+
+size_t sessions_saving(const struct sessions *sessions)
+{
+    return sessions->n_tasks;
+}
+
+/* ---- Tasks ---- */
+
+static void facts_of(const struct session *session, struct store_facts *facts)
+{
+    *facts = (struct store_facts){
+        .row = session->row,
+        .seed = session->seed,
+        .position = session->position,
+        .created_ms = session->created_ms,
+        .used_ms = session->used_ms,
+        .ttl_ms = session->ttl_ms,
+        .state_bytes = session->state_bytes,
+    };
+    if (session->model != NULL)
+        memcpy(facts->fingerprint, rnn_model_info(session->model)->fingerprint,
+               sizeof(facts->fingerprint));
+    (void)strncpy(facts->owner, session->owner, sizeof(facts->owner) - 1);
+    (void)strncpy(facts->id, session->id, sizeof(facts->id) - 1);
+    (void)strncpy(facts->model, session->model_name, sizeof(facts->model) - 1);
+}
+
+/* The store has done with a task of this session. */
+static struct session *take_back(struct sessions *sessions, const struct store_task *task)
+{
+    struct session *session = task->user[0];
+
+    session->n_tasks--;
+    sessions->n_tasks--;
+    return session;
+}
+
+static session_result result_of(const struct store_task *task)
+{
+    switch (task->rc) {
+    case 0:
+        return 0;
+    case RNN_ENOENT:
+        return SESSION_FAIL(REPLY_NO_SESSION);
+    case RNN_ENOMEM:
+        return SESSION_FAIL(REPLY_NO_MEMORY);
+    default:
+        return SESSION_FAIL(REPLY_STORAGE);
+    }
+}
+
+static void on_saved(struct shard *shard, struct message *message)
+{
+    struct store_task *task = (struct store_task *)message; /* its first member */
+    struct session *session = take_back(shard->sessions, task);
+    struct session_hold *hold = task->user[1];
+    session_result result = result_of(task);
+
+    if (task->kind == STORE_COMMIT || task->kind == STORE_CREATE)
+        session->unsaved = task->rc < 0;
+    if (task->rc < 0)
+        metrics_count(shard->metrics, M_SESSION_UNSAVED, 1);
+    store_task_free(task);
+    if (hold != NULL)
+        hold->saved(hold, result);
+    else if (session->deleted)
+        session_free(session);
+    else if (!session_in_use(session))
+        session_rest(shard->sessions, session);
+}
+
+/* Sends a task about the session; `hold` (may be NULL) hears of its end.  False without memory. */
+static bool send_task(struct sessions *sessions, struct session *session, struct session_hold *hold,
+                      enum store_kind kind, const struct rnn_state *state, const char *point)
+{
+    struct store_facts facts;
+    struct store_task *task;
+
+    facts_of(session, &facts);
+    if (state != NULL)
+        facts.position = state->position;
+    facts.used_ms = sessions->shard->now_unix_ms;
+    task = store_task_new(kind, &facts, state);
+    if (task == NULL)
+        return false;
+    if (point != NULL)
+        memcpy(task->point, point, strlen(point) + 1);
+    task->home = sessions->shard;
+    task->message.run = on_saved;
+    task->user[0] = session;
+    task->user[1] = hold;
+    session->n_tasks++;
+    sessions->n_tasks++;
+    session->stored_ms = facts.used_ms;
+    store_send(store_of(sessions), task);
+    return true;
+}
+
+/* Nobody waits; should it fail, the next start finds that its time has come. */
+static void send_lonely(struct sessions *sessions, const struct store_facts *facts,
+                        enum store_kind kind)
+{
+    struct store_task *task = store_task_new(kind, facts, NULL);
+
+    if (task != NULL)
+        store_send(store_of(sessions), task);
+}
+
+/* ---- Without a task that was not to be had ---- */
+
+struct refusal {
+    struct message message;
+    struct session_hold *hold;
+};
+
+static void on_refusal(struct shard *shard, struct message *message)
+{
+    struct refusal *refusal = (struct refusal *)message; /* its first member */
+    struct session_hold *hold = refusal->hold;
+
+    (void)shard;
+    free(refusal);
+    hold->saved(hold, SESSION_FAIL(REPLY_NO_MEMORY));
+}
+
+/* Says later that there was no memory; where there is not even enough for that, the change is not
+ * durable, and says so on the metrics page. */
+static bool refuse(struct sessions *sessions, struct session *session, struct session_hold *hold)
+{
+    struct refusal *refusal = malloc(sizeof(*refusal));
+
+    session->unsaved = true;
+    metrics_count(sessions->shard->metrics, M_SESSION_UNSAVED, 1);
+    if (refusal == NULL)
+        return false;
+    *refusal = (struct refusal){.message = {.run = on_refusal}, .hold = hold};
+    shard_post(sessions->shard, &refusal->message);
+    return true;
+}
+
+static bool save(struct sessions *sessions, struct session_hold *hold, enum store_kind kind,
+                 const struct rnn_state *state, const char *point)
+{
+    struct session *session = hold->session;
+    bool waits = is_waited_for(sessions);
+
+    if (session->row == 0 || session->deleted)
+        return false;
+    if (send_task(sessions, session, waits ? hold : NULL, kind, state, point))
+        return waits;
+    return waits && refuse(sessions, session, hold);
+}
+
+/* ---- Saving ---- */
+
+bool session_save(struct sessions *sessions, struct session_hold *hold,
+                  const struct rnn_state *commit)
+{
+    const struct session *session = hold->session;
+
+    if (session->row == 0 ||
+        (!session->unsaved && memcmp(session->state, commit, session->state_bytes) == 0))
+        return false;
+    return save(sessions, hold, STORE_COMMIT, commit, NULL);
+}
+
+bool session_save_new(struct sessions *sessions, struct session_hold *hold)
+{
+    return save(sessions, hold, STORE_CREATE, hold->session->state, NULL);
+}
+
+bool session_save_point(struct sessions *sessions, struct session_hold *hold, const char *name)
+{
+    return save(sessions, hold, STORE_POINT, hold->session->state, name);
+}
+
+bool session_save_forget(struct sessions *sessions, struct session_hold *hold, const char *name)
+{
+    return save(sessions, hold, STORE_FORGET, NULL, name);
+}
+
+session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
+                                   struct session_hold *hold, bool *waits)
+{
+    struct session *session = NULL;
+    session_result rc = session_find(sessions, id, key_name, &session);
+
+    *waits = false;
+    if (rc != 0 || session->row == 0)
+        return rc;
+    if (is_waited_for(sessions))
+        *waits = send_task(sessions, session, hold, STORE_REMOVE, NULL, NULL);
+    else
+        send_lonely(sessions, &(struct store_facts){.row = session->row}, STORE_REMOVE);
+    return !is_waited_for(sessions) || *waits ? 0 : SESSION_FAIL(REPLY_NO_MEMORY);
+}
+
+void session_store_enter(struct sessions *sessions, struct session *session)
+{
+    if (store_of(sessions) == NULL)
+        return;
+    session->row = store_row(store_of(sessions));
+    session->unsaved = true; /* until session_save_new() is through */
+}
+
+void session_store_leave(struct sessions *sessions, struct session *session)
+{
+    if (session->row != 0)
+        send_lonely(sessions, &(struct store_facts){.row = session->row}, STORE_REMOVE);
+    session->row = 0;
+}
+
+void session_store_touch(struct sessions *sessions, struct session *session)
+{
+    struct store_facts facts = {.row = session->row, .used_ms = session->used_ms};
+
+    if (session->row == 0 || session->deleted ||
+        session->used_ms - session->stored_ms < session->ttl_ms / 8)
+        return;
+    session->stored_ms = session->used_ms;
+    send_lonely(sessions, &facts, STORE_TOUCH);
+}
+
+/* ---- Leaving memory ---- */
+
+void session_wake(struct sessions *sessions, struct session *session)
+{
+    if (!session->linked)
+        return;
+    *(session->older != NULL ? &session->older->newer : &sessions->oldest) = session->newer;
+    *(session->newer != NULL ? &session->newer->older : &sessions->newest) = session->older;
+    session->older = session->newer = NULL;
+    session->linked = false;
+}
+
+static void link_newest(struct sessions *sessions, struct session *session)
+{
+    session->older = sessions->newest;
+    session->newer = NULL;
+    *(sessions->newest != NULL ? &sessions->newest->newer : &sessions->oldest) = session;
+    sessions->newest = session;
+    session->linked = true;
+}
+
+static size_t budget_of(const struct sessions *sessions)
+{
+    uint64_t bytes = shard_config(sessions->shard)->session_memory_bytes;
+
+    if (bytes == 0)
+        bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+    return (size_t)(bytes / sessions->shard->server->n_shards);
+}
+
+static void leave_memory(struct sessions *sessions, struct session *session)
+{
+    session_wake(sessions, session);
+    session_points_free(session);
+    explicit_bzero(session->state, session->state_bytes);
+    free(session->state);
+    session->state = NULL;
+    session_recount(sessions, session);
+    metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
+    metrics_count(sessions->shard->metrics, M_SESSION_EVICTED, 1);
+}
+
+void session_rest(struct sessions *sessions, struct session *session)
+{
+    session_wake(sessions, session);
+    if (session->state == NULL || session->row == 0 || session->unsaved || session->n_tasks > 0)
+        return;
+    link_newest(sessions, session);
+    while (sessions->oldest != NULL && sessions->resident_bytes > budget_of(sessions))
+        leave_memory(sessions, sessions->oldest);
+}
+
+/* ---- Coming back ---- */
+
+static bool install(struct sessions *sessions, struct session *session, struct store_task *task)
+{
+    if (!session_points_restore(session, task->points, task->n_points))
+        return false;
+    session->state = task->state;
+    task->state = NULL;
+    task->n_points = 0; /* the session has them */
+    session->position = session->state->position;
+    session_recount(sessions, session);
+    metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, -1);
+    metrics_count(sessions->shard->metrics, M_SESSION_RESTORED, 1);
+    return true;
+}
+
+static enum reply_error load_error(const struct store_task *task)
+{
+    switch (task->rc) {
+    case RNN_EFORMAT:
+    case RNN_ENOENT:
+        return REPLY_SESSION_DAMAGED;
+    case RNN_ESHAPE:
+        return REPLY_SESSION_ORPHANED;
+    case RNN_EIO:
+        return REPLY_STORAGE;
+    default:
+        return REPLY_NO_MEMORY;
+    }
+}
+
+static void on_loaded(struct shard *shard, struct message *message)
+{
+    struct store_task *task = (struct store_task *)message; /* its first member */
+    struct sessions *sessions = shard->sessions;
+    struct session *session = take_back(sessions, task);
+    enum reply_error error = load_error(task);
+
+    session->loading = false;
+    if (session->deleted) {
+        session_free(session);
+    } else if (task->rc == 0 && install(sessions, session, task)) {
+        session_grant_next(sessions, session);
+    } else {
+        if (task->rc < 0)
+            log_line(CONFIG_LOG_ERROR, "stored session cannot be read",
+                     LOG_TEXT("session", session->id), LOG_TEXT("why", task->err.text));
+        metrics_count(shard->metrics, M_SESSION_DAMAGED, 1);
+        session_refuse_line(session, error);
+    }
+    store_task_free(task);
+}
+
+void session_load(struct sessions *sessions, struct session *session)
+{
+    struct store_facts facts;
+    struct store_task *task;
+
+    facts_of(session, &facts);
+    task = store_task_new(STORE_LOAD, &facts, NULL);
+    if (task == NULL) {
+        session_refuse_line(session, REPLY_NO_MEMORY);
+        return;
+    }
+    session->loading = true;
+    task->home = sessions->shard;
+    task->message.run = on_loaded;
+    task->user[0] = session;
+    session->n_tasks++;
+    sessions->n_tasks++;
+    store_send(store_of(sessions), task);
+}
+
+/* ---- At start ---- */
+
+void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
+                      struct rnn_model *model, int64_t now_unix_ms)
+{
+    int64_t expires_ms = facts->used_ms + facts->ttl_ms;
+    struct session *session;
+
+    if (expires_ms <= now_unix_ms) {
+        metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
+        send_lonely(sessions, facts, STORE_REMOVE);
+        return;
+    }
+    session = session_restore(sessions, facts, model);
+    if (session == NULL)
+        log_line(CONFIG_LOG_ERROR, "stored session left aside", LOG_TEXT("session", facts->id),
+                 LOG_TEXT("why", "there is no memory for it, or one of its name"));
+    else
+        metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
+}

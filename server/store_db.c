@@ -1,0 +1,486 @@
+/* SQLite for the store.  See store_db.h.
+ *
+ *     session   a row for each session: what does not change
+ *     state     its state and when it was used: what every commit writes
+ *     point     its snapshots
+ *
+ * Pages of 8 KiB, so that the state of a common model lies in one page with its row and not in a
+ * chain of its own.  synchronous is NORMAL (the log is synced when it is folded: a power cut may
+ * take the last commits, never the database) or FULL (each commit is).  The log is folded by
+ * store.c's own thread, so that no commit pays for it. */
+#include "server/store_db.h"
+
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/store_image.h"
+
+#define FORM 1 /* of the tables; PRAGMA user_version */
+
+enum { BUSY_MS = 10000 };
+
+enum statement {
+    S_BEGIN,
+    S_COMMIT,
+    S_ROLLBACK,
+    S_CREATE,
+    S_FIRST,
+    S_STATE,
+    S_TOUCH,
+    S_REMOVE,
+    S_REMOVE_STATE,
+    S_REMOVE_POINTS,
+    S_POINT,
+    S_FORGET,
+    S_LOAD,
+    S_LOAD_POINTS,
+    S_FACTS,
+    S_LAST,
+    N_STATEMENTS
+};
+
+static const char *const texts[N_STATEMENTS] = {
+    [S_BEGIN] = "BEGIN IMMEDIATE",
+    [S_COMMIT] = "COMMIT",
+    [S_ROLLBACK] = "ROLLBACK",
+    [S_CREATE] = "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
+    [S_FIRST] = "INSERT INTO state VALUES (?1,?2,?3,?4)",
+    [S_STATE] = "UPDATE state SET used_ms=?2, position=?3, image=?4 WHERE row=?1",
+    [S_TOUCH] = "UPDATE state SET used_ms=?2 WHERE row=?1",
+    [S_REMOVE] = "DELETE FROM session WHERE row=?1",
+    [S_REMOVE_STATE] = "DELETE FROM state WHERE row=?1",
+    [S_REMOVE_POINTS] = "DELETE FROM point WHERE row=?1",
+    [S_POINT] =
+        "INSERT INTO point SELECT ?1,?2,?3 WHERE EXISTS (SELECT 1 FROM session WHERE row=?1) "
+        "ON CONFLICT (row,name) DO UPDATE SET image=excluded.image",
+    [S_FORGET] = "DELETE FROM point WHERE row=?1 AND name=?2",
+    [S_LOAD] = "SELECT image FROM state WHERE row=?1",
+    [S_LOAD_POINTS] = "SELECT name, image FROM point WHERE row=?1 ORDER BY name",
+    [S_FACTS] = "SELECT s.row, owner, id, model, fingerprint, seed, created_ms, ttl_ms, "
+                "state_bytes, used_ms, position FROM session s JOIN state t ON s.row=t.row "
+                "WHERE s.row>?1 ORDER BY s.row LIMIT ?2",
+    [S_LAST] = "SELECT max(row) FROM session",
+};
+
+static const char tables[] =
+    "CREATE TABLE session (row INTEGER PRIMARY KEY, owner TEXT NOT NULL, id TEXT NOT NULL, "
+    "model TEXT NOT NULL, fingerprint TEXT NOT NULL, seed INTEGER NOT NULL, "
+    "created_ms INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, state_bytes INTEGER NOT NULL);"
+    "CREATE TABLE state (row INTEGER PRIMARY KEY, used_ms INTEGER NOT NULL, "
+    "position INTEGER NOT NULL, image BLOB NOT NULL);"
+    "CREATE TABLE point (row INTEGER NOT NULL, name TEXT NOT NULL, image BLOB NOT NULL, "
+    "UNIQUE (row, name));"
+    "PRAGMA user_version=1;";
+
+struct db {
+    sqlite3 *sqlite;
+    sqlite3_stmt *statements[N_STATEMENTS];
+    char *image; /* of the state being written */
+    size_t image_cap;
+    size_t log_pages;
+};
+
+/* ---- Opening ---- */
+
+static int fail(const struct db *db, struct rnn_err *err)
+{
+    return rnn_fail(err, RNN_EIO, "the store: %s", sqlite3_errmsg(db->sqlite));
+}
+
+static int exec(struct db *db, const char *text, struct rnn_err *err)
+{
+    return sqlite3_exec(db->sqlite, text, NULL, NULL, NULL) == SQLITE_OK ? 0 : fail(db, err);
+}
+
+static int form_of(struct db *db, int *form, struct rnn_err *err)
+{
+    sqlite3_stmt *statement;
+
+    if (sqlite3_prepare_v2(db->sqlite, "PRAGMA user_version", -1, &statement, NULL) != SQLITE_OK)
+        return fail(db, err);
+    *form = sqlite3_step(statement) == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
+    sqlite3_finalize(statement);
+    return *form < 0 ? fail(db, err) : 0;
+}
+
+static int make_tables(struct db *db, struct rnn_err *err)
+{
+    int form = 0, rc = form_of(db, &form, err);
+
+    if (rc < 0 || form == FORM)
+        return rc;
+    if (form != 0)
+        return rnn_fail(err, RNN_EFORMAT, "the store: form %d, this version knows form %d", form,
+                        FORM);
+    return exec(db, tables, err);
+}
+
+static int on_commit(void *context, sqlite3 *sqlite, const char *name, int pages)
+{
+    (void)sqlite;
+    (void)name;
+    ((struct db *)context)->log_pages = (size_t)pages;
+    return SQLITE_OK;
+}
+
+static int configure(struct db *db, enum store_durability durability, struct rnn_err *err)
+{
+    int rc;
+
+    sqlite3_busy_timeout(db->sqlite, BUSY_MS);
+    rc = exec(db,
+              "PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA cache_size=-16384; "
+              "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY;",
+              err);
+    if (rc == 0)
+        rc = exec(
+            db, durability == STORE_POWER ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
+            err);
+    if (rc == 0)
+        rc = make_tables(db, err);
+    sqlite3_wal_hook(db->sqlite, on_commit, db); /* in place of folding by itself */
+    return rc;
+}
+
+int db_open(struct db **out, const char *path, enum store_durability durability,
+            struct rnn_err *err)
+{
+    struct db *db = calloc(1, sizeof(*db));
+    int rc = 0;
+
+    if (db == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
+    if (sqlite3_open_v2(path, &db->sqlite,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        rc = fail(db, err);
+    if (rc == 0)
+        rc = configure(db, durability, err);
+    for (int i = 0; rc == 0 && i < N_STATEMENTS; i++)
+        if (sqlite3_prepare_v3(db->sqlite, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
+                               &db->statements[i], NULL) != SQLITE_OK)
+            rc = fail(db, err);
+    if (rc < 0) {
+        db_close(db);
+        return rc;
+    }
+    *out = db;
+    return 0;
+}
+
+void db_close(struct db *db)
+{
+    if (db == NULL)
+        return;
+    for (int i = 0; i < N_STATEMENTS; i++)
+        sqlite3_finalize(db->statements[i]);
+    sqlite3_close(db->sqlite);
+    free(db->image);
+    free(db);
+}
+
+/* ---- Statements ---- */
+
+/* Runs one that gives no rows, and makes it ready for the next time. */
+static int run(struct db *db, enum statement which, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[which];
+    int rc = sqlite3_step(statement) == SQLITE_DONE ? 0 : fail(db, err);
+
+    sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    return rc;
+}
+
+static void bind_text(sqlite3_stmt *statement, int at, const char *text)
+{
+    sqlite3_bind_text(statement, at, text, -1, SQLITE_STATIC);
+}
+
+static void bind_row(sqlite3_stmt *statement, const struct store_task *task)
+{
+    sqlite3_bind_int64(statement, 1, task->facts.row);
+}
+
+/* The image of the task's state, in the connection's own memory. */
+static int image_of(struct db *db, const struct store_task *task, size_t *len, struct rnn_err *err)
+{
+    const struct store_image_of of = {.row = task->facts.row,
+                                      .fingerprint = task->facts.fingerprint,
+                                      .state_bytes = task->facts.state_bytes};
+
+    *len = STORE_IMAGE_HEAD + of.state_bytes;
+    if (*len > db->image_cap) {
+        char *image = realloc(db->image, *len);
+
+        if (image == NULL)
+            return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
+        db->image = image;
+        db->image_cap = *len;
+    }
+    return store_image_write(&of, task->state, db->image, err);
+}
+
+static int write_state(struct db *db, enum statement which, const struct store_task *task,
+                       struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[which];
+    size_t len;
+    int rc = image_of(db, task, &len, err);
+
+    if (rc < 0)
+        return rc;
+    bind_row(statement, task);
+    sqlite3_bind_int64(statement, 2, task->facts.used_ms);
+    sqlite3_bind_int64(statement, 3, (int64_t)task->facts.position);
+    sqlite3_bind_blob64(statement, 4, db->image, len, SQLITE_STATIC);
+    rc = run(db, which, err);
+    if (rc == 0 && sqlite3_changes(db->sqlite) == 0)
+        return rnn_fail(err, RNN_ENOENT, "the store has no such session");
+    return rc;
+}
+
+static int create(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    const struct store_facts *facts = &task->facts;
+    sqlite3_stmt *statement = db->statements[S_CREATE];
+    int rc;
+
+    bind_row(statement, task);
+    bind_text(statement, 2, facts->owner);
+    bind_text(statement, 3, facts->id);
+    bind_text(statement, 4, facts->model);
+    bind_text(statement, 5, facts->fingerprint);
+    sqlite3_bind_int64(statement, 6, (int64_t)facts->seed);
+    sqlite3_bind_int64(statement, 7, facts->created_ms);
+    sqlite3_bind_int64(statement, 8, facts->ttl_ms);
+    sqlite3_bind_int64(statement, 9, (int64_t)facts->state_bytes);
+    rc = run(db, S_CREATE, err);
+    return rc < 0 ? rc : write_state(db, S_FIRST, task, err);
+}
+
+static int touch(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    bind_row(db->statements[S_TOUCH], task);
+    sqlite3_bind_int64(db->statements[S_TOUCH], 2, task->facts.used_ms);
+    return run(db, S_TOUCH, err);
+}
+
+static int erase(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    static const enum statement all[] = {S_REMOVE_POINTS, S_REMOVE_STATE, S_REMOVE};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(all) / sizeof(*all); i++) {
+        bind_row(db->statements[all[i]], task);
+        rc = run(db, all[i], err);
+    }
+    return rc;
+}
+
+static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_POINT];
+    size_t len;
+    int rc = image_of(db, task, &len, err);
+
+    if (rc < 0)
+        return rc;
+    bind_row(statement, task);
+    bind_text(statement, 2, task->point);
+    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
+    return run(db, S_POINT, err);
+}
+
+static int forget(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    bind_row(db->statements[S_FORGET], task);
+    bind_text(db->statements[S_FORGET], 2, task->point);
+    return run(db, S_FORGET, err);
+}
+
+/* ---- Loading ---- */
+
+/* The image in a column becomes a state that the caller frees. */
+static int state_in(sqlite3_stmt *statement, int column, const struct store_task *task,
+                    struct rnn_state **out, struct rnn_err *err)
+{
+    const struct store_image_of of = {.row = task->facts.row,
+                                      .fingerprint = task->facts.fingerprint,
+                                      .state_bytes = task->facts.state_bytes};
+    const void *image = sqlite3_column_blob(statement, column);
+    size_t len = (size_t)sqlite3_column_bytes(statement, column);
+    struct rnn_state *state = malloc(of.state_bytes);
+    int rc = state == NULL ? rnn_fail(err, RNN_ENOMEM, "no memory for a state")
+                           : store_image_read(&of, image, image ? len : 0, state, err);
+
+    if (rc < 0)
+        free(state);
+    else
+        *out = state;
+    return rc;
+}
+
+static int load_point(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+{
+    struct store_point *points =
+        realloc(task->points, (task->n_points + 1) * sizeof(*task->points));
+    struct store_point *point;
+    int rc;
+
+    if (points == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no memory for a snapshot");
+    task->points = points;
+    point = &points[task->n_points];
+    *point = (struct store_point){0};
+    (void)snprintf(point->name, sizeof(point->name), "%s",
+                   (const char *)sqlite3_column_text(statement, 0));
+    rc = state_in(statement, 1, task, &point->state, err);
+    if (rc == 0)
+        task->n_points++;
+    else
+        rnn_err_prefix(err, "snapshot '%s': ", point->name);
+    return rc;
+}
+
+static int load(struct db *db, struct store_task *task, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_LOAD], *points = db->statements[S_LOAD_POINTS];
+    int step, rc;
+
+    bind_row(statement, task);
+    step = sqlite3_step(statement);
+    if (step == SQLITE_ROW)
+        rc = state_in(statement, 0, task, &task->state, err);
+    else if (step == SQLITE_DONE)
+        rc = rnn_fail(err, RNN_ENOENT, "the store has no such session");
+    else
+        rc = fail(db, err);
+    sqlite3_reset(statement);
+    bind_row(points, task);
+    while (rc == 0 && (step = sqlite3_step(points)) == SQLITE_ROW)
+        rc = load_point(points, task, err);
+    if (rc == 0 && step != SQLITE_DONE)
+        rc = fail(db, err);
+    sqlite3_reset(points);
+    return rc;
+}
+
+int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
+{
+    switch (task->kind) {
+    case STORE_CREATE:
+        return create(db, task, err);
+    case STORE_COMMIT:
+        return write_state(db, S_STATE, task, err);
+    case STORE_TOUCH:
+        return touch(db, task, err);
+    case STORE_REMOVE:
+        return erase(db, task, err);
+    case STORE_POINT:
+        return write_point(db, task, err);
+    case STORE_FORGET:
+        return forget(db, task, err);
+    case STORE_LOAD:
+        return load(db, task, err);
+    }
+    return rnn_fail(err, RNN_EUNSUPPORTED, "the store: unknown task");
+}
+
+/* ---- Transactions and the log ---- */
+
+int db_begin(struct db *db, struct rnn_err *err)
+{
+    return run(db, S_BEGIN, err);
+}
+
+int db_commit(struct db *db, struct rnn_err *err)
+{
+    return run(db, S_COMMIT, err);
+}
+
+void db_rollback(struct db *db)
+{
+    if (sqlite3_get_autocommit(db->sqlite) == 0)
+        (void)run(db, S_ROLLBACK, NULL); /* what fails here was rolled back by SQLite itself */
+}
+
+size_t db_log_pages(const struct db *db)
+{
+    return db->log_pages;
+}
+
+void db_fold(struct db *db, bool all)
+{
+    /* what cannot be folded now stays in the log, which is as safe */
+    (void)sqlite3_wal_checkpoint_v2(
+        db->sqlite, NULL, all ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
+/* ---- Facts ---- */
+
+static bool text_in(sqlite3_stmt *statement, int column, char *out, size_t size)
+{
+    const unsigned char *text = sqlite3_column_text(statement, column);
+
+    if (text == NULL || strlen((const char *)text) >= size)
+        return false;
+    strcpy(out, (const char *)text);
+    return true;
+}
+
+/* False for a row that this daemon cannot have written. */
+static bool facts_in(sqlite3_stmt *statement, struct store_facts *facts)
+{
+    *facts = (struct store_facts){
+        .row = sqlite3_column_int64(statement, 0),
+        .seed = (uint64_t)sqlite3_column_int64(statement, 5),
+        .created_ms = sqlite3_column_int64(statement, 6),
+        .ttl_ms = sqlite3_column_int64(statement, 7),
+        .state_bytes = (size_t)sqlite3_column_int64(statement, 8),
+        .used_ms = sqlite3_column_int64(statement, 9),
+        .position = (uint64_t)sqlite3_column_int64(statement, 10),
+    };
+    return text_in(statement, 1, facts->owner, sizeof(facts->owner)) &&
+           text_in(statement, 2, facts->id, sizeof(facts->id)) && session_id_valid(facts->id) &&
+           text_in(statement, 3, facts->model, sizeof(facts->model)) &&
+           text_in(statement, 4, facts->fingerprint, sizeof(facts->fingerprint)) &&
+           strspn(facts->fingerprint, "0123456789abcdef") == 64 && facts->ttl_ms > 0;
+}
+
+int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, size_t *n,
+             struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_FACTS];
+    int step, rc = 0;
+
+    *n = 0;
+    sqlite3_bind_int64(statement, 1, row);
+    sqlite3_bind_int64(statement, 2, (int64_t)max);
+    while (rc == 0 && (step = sqlite3_step(statement)) == SQLITE_ROW) {
+        if (facts_in(statement, &out[*n]))
+            ++*n;
+        else
+            rc = rnn_fail(err, RNN_EFORMAT, "the store: row %lld is damaged",
+                          (long long)sqlite3_column_int64(statement, 0));
+    }
+    if (rc == 0 && step != SQLITE_DONE)
+        rc = rnn_fail(err, RNN_EFORMAT, "the store: %s", sqlite3_errmsg(db->sqlite));
+    sqlite3_reset(statement);
+    return rc;
+}
+
+int db_last_row(struct db *db, int64_t *out, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_LAST];
+    int rc = 0;
+
+    if (sqlite3_step(statement) == SQLITE_ROW)
+        *out = sqlite3_column_int64(statement, 0);
+    else
+        rc = rnn_fail(err, RNN_EFORMAT, "the store: %s", sqlite3_errmsg(db->sqlite));
+    sqlite3_reset(statement);
+    return rc;
+}

@@ -1,0 +1,91 @@
+/* The codec of stored states.  See store_image.h. */
+#include "server/store_image.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/crypto.h>
+#include <string.h>
+
+#define MAGIC "RNNDST1\n"
+
+enum { PRINT_BYTES = 32, SUM_BYTES = 16, SUM_AT = STORE_IMAGE_HEAD - SUM_BYTES };
+
+struct head {
+    char magic[8];
+    int64_t row;
+    uint64_t state_bytes;
+    unsigned char fingerprint[PRINT_BYTES];
+    unsigned char sum[SUM_BYTES];
+};
+_Static_assert(sizeof(struct head) == STORE_IMAGE_HEAD, "the head has no padding");
+
+static unsigned nibble(char c)
+{
+    return c >= 'a' ? (unsigned)(c - 'a') + 10 : (unsigned)(c - '0');
+}
+
+static void head_fill(struct head *head, const struct store_image_of *of)
+{
+    *head = (struct head){.row = of->row, .state_bytes = of->state_bytes};
+    memcpy(head->magic, MAGIC, sizeof(head->magic));
+    for (size_t i = 0; i < PRINT_BYTES; i++)
+        head->fingerprint[i] = (unsigned char)(nibble(of->fingerprint[2 * i]) << 4 |
+                                               nibble(of->fingerprint[2 * i + 1]));
+}
+
+static int sum_of(const struct head *head, const void *state, size_t bytes,
+                  unsigned char out[SUM_BYTES], struct rnn_err *err)
+{
+    unsigned char digest[32];
+    gnutls_hash_hd_t hash;
+    int rc;
+
+    if (gnutls_hash_init(&hash, GNUTLS_DIG_SHA256) < 0)
+        return rnn_fail(err, RNN_EIO, "the checksum could not be computed");
+    rc = gnutls_hash(hash, head, SUM_AT) == 0 && gnutls_hash(hash, state, bytes) == 0
+             ? 0
+             : rnn_fail(err, RNN_EIO, "the checksum could not be computed");
+    gnutls_hash_deinit(hash, digest);
+    memcpy(out, digest, SUM_BYTES);
+    return rc;
+}
+
+int store_image_write(const struct store_image_of *of, const struct rnn_state *state, void *out,
+                      struct rnn_err *err)
+{
+    struct head head;
+    int rc;
+
+    head_fill(&head, of);
+    rc = sum_of(&head, state, of->state_bytes, head.sum, err);
+    memcpy(out, &head, sizeof(head));
+    memcpy((char *)out + sizeof(head), state, of->state_bytes);
+    return rc;
+}
+
+int store_image_read(const struct store_image_of *of, const void *image, size_t len,
+                     struct rnn_state *state, struct rnn_err *err)
+{
+    unsigned char sum[SUM_BYTES];
+    struct head head, want;
+    const char *bytes = (const char *)image + sizeof(head);
+    int rc;
+
+    if (len < sizeof(head))
+        return rnn_fail(err, RNN_EFORMAT, "the stored state is cut short: %zu bytes", len);
+    memcpy(&head, image, sizeof(head));
+    if (memcmp(head.magic, MAGIC, sizeof(head.magic)) != 0)
+        return rnn_fail(err, RNN_EFORMAT, "the stored state is of no known form");
+    rc = sum_of(&head, bytes, len - sizeof(head), sum, err);
+    if (rc < 0)
+        return rc;
+    if (memcmp(sum, head.sum, sizeof(sum)) != 0 || head.state_bytes != len - sizeof(head))
+        return rnn_fail(err, RNN_EFORMAT, "the stored state is damaged: its checksum does not fit");
+    head_fill(&want, of);
+    if (head.row != want.row)
+        return rnn_fail(err, RNN_ESHAPE, "the stored state is of another session");
+    if (memcmp(head.fingerprint, want.fingerprint, PRINT_BYTES) != 0 ||
+        head.state_bytes != want.state_bytes)
+        return rnn_fail(err, RNN_ESHAPE, "the stored state is of other weights");
+    memcpy(state, bytes, of->state_bytes);
+    return 0;
+}

@@ -1,0 +1,40 @@
+/* A state as the store keeps it: the bytes of struct rnn_state behind a head that says whose they
+ * are, and that they are whole.
+ *
+ *     0  "RNNDST1\n"
+ *     8  u64 row of the session
+ *    16  u64 bytes of the state
+ *    24  fingerprint of the weights [32]
+ *    56  SHA-256 over all of the above and the state, its first half [16]
+ *    72  the state
+ *
+ * Little-endian.  A codec without files or threads, so that the fuzzer can hold it. */
+#ifndef SERVER_STORE_IMAGE_H
+#define SERVER_STORE_IMAGE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "core/rnn.h"
+
+enum { STORE_IMAGE_HEAD = 72 };
+
+/* What an image must be of. */
+struct store_image_of {
+    int64_t row;
+    const char *fingerprint; /* hexadecimal, as info->fingerprint */
+    size_t state_bytes;
+};
+
+/* Writes the image of `state` to out[STORE_IMAGE_HEAD + of->state_bytes].  RNN_EIO where the
+ * checksum cannot be had. */
+int store_image_write(const struct store_image_of *of, const struct rnn_state *state, void *out,
+                      struct rnn_err *err);
+
+/* Reads one into `state` [of->state_bytes], which is untouched on failure.  RNN_EFORMAT: damaged;
+ * RNN_ESHAPE: whole, but of another session or other weights. */
+int store_image_read(const struct store_image_of *of, const void *image, size_t len,
+                     struct rnn_state *state, struct rnn_err *err);
+
+#endif

@@ -1,0 +1,91 @@
+"""The shipped models of frames, through the daemon: the quality of their cards, measured again.
+
+Each answers its own test file, and what comes of it is compared with metrics.json, which the training script wrote from float64.
+Each is also fed frame by frame through a session, which gives the same answers to the byte.
+"""
+import json
+import os
+
+import pytest
+
+from client import SHIPPED, Daemon
+
+
+@pytest.fixture(scope="module")
+def shipped():
+    with Daemon(SHIPPED) as daemon:
+        yield daemon
+
+
+def quality(name):
+    with open(os.path.join(SHIPPED, name, "metrics.json"), encoding="utf-8") as f:
+        return json.load(f)["quality"]
+
+
+def lines_of(name):
+    with open(os.path.join(SHIPPED, name, "test.jsonl"), encoding="utf-8") as f:
+        return [row for row in map(json.loads, f) if "frames" in row]
+
+
+def check_streamed(daemon, model, frames, **more):
+    """Frame by frame through a session = all at once, to the byte"""
+    whole = daemon.post("/predict", {"model": model, "input": frames, "steps": "all", **more}).exact["outputs"]
+    assert len(whole) == len(frames)
+    session, connection = daemon.session(model), daemon.connect()
+    for position, (frame, want) in enumerate(zip(frames, whole)):
+        answer = daemon.post("/predict", {"session": session, "input": [frame], "expect_position": position, **more}, connection=connection)
+        assert answer.status == 200, answer
+        (got,) = answer.exact["outputs"]
+        assert {**got, "step": None} == {**want, "step": None}
+    connection.close()
+    assert daemon.position(session) == len(frames)
+    daemon.delete(f"/sessions/{session}")
+
+
+# ---- recogniser ----
+
+EXAMPLE = "HH AH L OW D V W ER L D".split()  # "hello world", and a V too many
+
+
+def spoken(labels):
+    """Repeats joined, silence left out"""
+    return [b for a, b in zip([None] + labels, labels) if a != b and b != "sil"]
+
+
+def edits(heard, said):
+    row = list(range(len(said) + 1))
+    for i, one in enumerate(heard, 1):
+        above, row = row, [i]
+        for j, other in enumerate(said):
+            row.append(min(above[j + 1] + 1, row[j] + 1, above[j] + (one != other)))
+    return row[-1]
+
+
+def test_recogniser_hears_as_well_as_its_card_says(shipped):
+    rows, want = lines_of("recogniser"), quality("recogniser")["testfile"]
+    names = shipped.get("/models/recogniser").json["labels"]
+    answer = shipped.ok("/predict", {"model": "recogniser", "inputs": [row["frames"] for row in rows], "steps": "all", "top_k": 1})
+    frames = right = phonemes = wrong = 0
+    for row, result in zip(rows, answer["results"], strict=True):
+        heard = [output["top"][0]["label"] for output in result["outputs"]]
+        said = [names[label] for label in row["labels"]]
+        frames += len(said)
+        right += sum(a == b for a, b in zip(heard, said, strict=True))
+        wrong += edits(spoken(heard), spoken(said))
+        phonemes += len(spoken(said))
+        assert row["phonemes"] == spoken(said)
+    assert (frames, phonemes) == (want["frames"], want["phonemes"])
+    assert right / frames == pytest.approx(want["frame_accuracy"], abs=1.5 / frames)  # a near-tie may fall the other way
+    assert wrong / phonemes == pytest.approx(want["phoneme_error"], abs=1.5 / phonemes)
+
+
+def test_recogniser_streamed(shipped):
+    check_streamed(shipped, "recogniser", lines_of("recogniser")[0]["frames"], top_k=3)
+
+
+def test_recogniser_hears_its_example(shipped):
+    with open(os.path.join(SHIPPED, "recogniser", "example.json"), encoding="utf-8") as f:
+        example = json.load(f)
+    outputs = shipped.ok("/predict", example)["outputs"]
+    assert len(outputs) == len(example["input"])
+    assert spoken([output["top"][0]["label"] for output in outputs]) == EXAMPLE
