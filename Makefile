@@ -10,7 +10,7 @@ DESTDIR ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test bench install clean gates asan tsan valgrind lint fuzz \
-        docker-test systemd-test docker format
+        stream-test docker-test systemd-test docker format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,12 @@ format: ## clang-format over all C
 fuzz: ## each libFuzzer target for FUZZ_SECONDS=120
 	@tools/need build fuzz
 	@tests/fuzz/run
+
+stream-test: ## streaming sessions with Node, Python and Chromium, through nginx and HAProxy
+	@tools/need build test stream
+	@[ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) --prefix $(PREFIX) >/dev/null
+	@ninja -C $(BUILD) --quiet
+	@tests/stream/run $(BUILD)
 
 docker: ## the container image, with the docker at hand
 	docker build -t rnnd .

@@ -26,11 +26,13 @@ const struct cli_command command_import = {
     .about =
         "Makes a model folder of FILE: PyTorch (.pt, .pth: a state dict, a training checkpoint, a "
         "whole model), Keras 1 to 3 (.h5, .keras; a file of weights with the model's JSON as "
-        "--config), ONNX (.onnx: a chain of RNN, LSTM or GRU nodes), safetensors, NumPy (.npz), or "
-        "TensorFlow 1 variables (a folder with "
-        "manifest.json). Nothing in the file is run. What the model was taken for and every "
-        "conversion is printed; what the file cannot tell is asked, with the options that answer. "
-        "The finished folder is opened and run on a fixed input before it gets its name.",
+        "--config), ONNX (.onnx: a chain of RNN, LSTM or GRU nodes), safetensors, NumPy (.npz), "
+        "TensorFlow (a checkpoint's .index, its name without an ending, or its folder; a folder of "
+        "variables with manifest.json). Nothing in the file is run. What the model was taken for "
+        "and every conversion is printed; what the file cannot tell is asked, with the options "
+        "that answer. The finished folder is opened and run on a fixed input before it gets its "
+        "name, and compared, where that can be done, with what the file's own tensors compute in "
+        "double precision.",
     .options = options,
     .run = run,
 };

@@ -39,9 +39,43 @@ static const char *topology_of(struct draft *draft)
     return "synced";
 }
 
+/* Whether the highest recurrent layer runs in both directions. */
+static bool ends_both_ways(const struct cJSON *config)
+{
+    const struct cJSON *rnn = json_get(config, "rnn"), *layers = json_get(config, "layers");
+    const struct cJSON *both = rnn ? json_get(rnn, "bidirectional") : NULL;
+
+    for (const struct cJSON *layer = layers ? layers->child : NULL; layer; layer = layer->next)
+        both = json_get(layer, "bidirectional") ? json_get(layer, "bidirectional") : both;
+    return cJSON_IsTrue(both);
+}
+
+/* What is read of the steps.  In one direction the final state is the last step; in two it is not,
+ * and code like out[:, -1] and code like torch.cat((h[-2], h[-1]), 1) leave the same weights. */
+static int put_pool(struct draft *draft, struct rnn_err *err)
+{
+    const char *pool = draft->options->pool;
+    struct opinion *opinion = &draft->opinion;
+
+    if (!pool && !ends_both_ways(draft->config))
+        return 0;
+    if (!pool)
+        buf_puts(
+            &draft->questions,
+            "  --pool final, --pool last, --pool mean or --pool max: is the one output made of "
+            "the final states of both directions, of the last step, or of all steps?\n");
+    pool = pool ? pool : "final";
+    if (strcmp(pool, "last") == 0 && opinion->n > 0)
+        memcpy(opinion->pooled, opinion->last, opinion->n * sizeof *opinion->last);
+    else if (strcmp(pool, "final") != 0)
+        opinion_free(opinion);
+    return put_text(draft->config, "pool", pool) ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
+
 static int infer_one(struct draft *draft, const struct elements *elements, struct rnn_err *err)
 {
     const struct element **list = calloc(elements->n + 1, sizeof *list);
+    const char *topology;
     int rc;
 
     if (!list)
@@ -50,9 +84,12 @@ static int infer_one(struct draft *draft, const struct elements *elements, struc
         list[i] = &elements->list[i];
     rc = stack_make(draft, draft->config, "", list, elements->n, elements->ordered, err);
     free(list);
-    if (rc == 0 && !put_text(draft->config, "topology", topology_of(draft)))
-        rc = rnn_fail(err, RNN_ENOMEM, "out of memory");
-    return rc;
+    if (rc < 0)
+        return rc;
+    topology = topology_of(draft);
+    if (!put_text(draft->config, "topology", topology))
+        return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    return strcmp(topology, "many_to_one") == 0 ? put_pool(draft, err) : 0;
 }
 
 static int put_ids(struct draft *draft, struct rnn_err *err)

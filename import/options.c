@@ -65,6 +65,7 @@ bool options_read(struct import_options *o, const struct cli_args *args)
 {
     static const char *const cells[] = {"rnn", "rnn_tanh", "rnn_relu", "lstm", "gru", NULL};
     static const char *const topologies[] = {"synced", "many_to_one", NULL};
+    static const char *const pools[] = {"final", "last", "mean", "max", NULL};
     static const char *const outputs[] = {"softmax", "sigmoid", "none", NULL};
     bool good;
 
@@ -78,6 +79,7 @@ bool options_read(struct import_options *o, const struct cli_args *args)
     o->dense = cli_given(args, "dense");
     good = choice(args, "cell", cells, &o->cell);
     good &= choice(args, "topology", topologies, &o->topology);
+    good &= choice(args, "pool", pools, &o->pool);
     good &= choice(args, "output", outputs, &o->output);
     good &= cli_whole(args, "bos", 0, INT32_MAX, &o->bos);
     good &= cli_whole(args, "eos", 0, INT32_MAX, &o->eos);

@@ -25,6 +25,7 @@ struct import_options {
     const char *part;     /* of the dictionaries in the file, the one that is the model */
     const char *cell;     /* "rnn", "lstm", "gru", or NULL */
     const char *topology; /* "synced", "many_to_one", or NULL */
+    const char *pool;     /* "final", "last", "mean", "max", or NULL */
     const char *output;   /* "softmax", "sigmoid", "none", or NULL */
     const char *activation;
     bool one_hot, dense;

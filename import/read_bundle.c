@@ -224,8 +224,9 @@ static int read_checkpoint(struct archive *archive, struct input *input, struct 
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
     rc = has_ending(index) ? file_load(&bytes, &len, index, INDEX_MAX, err)
                            : rnn_fail(err, RNN_EFORMAT,
-                                      "the index of a TensorFlow checkpoint; its name must end in "
-                                      ".index, as its data's is made of it");
+                                      "the index of a TensorFlow checkpoint, whose name must end "
+                                      "in .index; or one of TensorFlow's "
+                                      "first version, a single file, which is not read");
     if (rc == 0)
         rc = bundle_read(&bundle, bytes, len, err);
     if (rc == 0)

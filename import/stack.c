@@ -14,25 +14,9 @@
 #include <string.h>
 
 #include "base/json.h"
-#include "import/chain.h"
 #include "import/opinion.h"
 #include "import/put.h"
-
-/* A stack being made. */
-struct making {
-    struct draft *draft;
-    struct cJSON *json; /* where input, rnn or layers, and head go; the draft's */
-    const char *prefix; /* "", "encoder.", "decoder." */
-    const struct chain *chain;
-    size_t top; /* the chain's elements under the head */
-    const struct element *head;
-    struct rnn_err *err;
-};
-
-static int no_memory(struct making *m)
-{
-    return rnn_fail(m->err, RNN_ENOMEM, "out of memory");
-}
+#include "import/stack_inner.h"
 
 /* ---- Input ---- */
 
@@ -54,6 +38,8 @@ static bool reads_one_hot(struct making *m, size_t width)
 
     if (options->one_hot || options->dense)
         return options->one_hot;
+    if (width == 1)
+        return false; /* there is nothing to choose from */
     if (options->vocab && strcmp(options->vocab, "none") != 0) {
         archive_note(archive, "input: there is a vocabulary: taken for one-hot ids (--dense: they "
                               "are numbers)");
@@ -85,7 +71,7 @@ static int make_input(struct making *m)
     bool good;
 
     if (!input)
-        return no_memory(m);
+        return stack_no_memory(m);
     if (embedding) {
         const struct archive_tensor *weight = embedding->tensors[NAME_WEIGHT];
 
@@ -93,190 +79,13 @@ static int make_input(struct making *m)
                put_number(input, "size", weight->shape[0]) &&
                put_number(input, "dim", weight->shape[1]);
         if (!good)
-            return no_memory(m);
+            return stack_no_memory(m);
         snprintf(name, sizeof name, "%sembedding.weight", m->prefix);
         return draft_add(m->draft, name, embedding->tensors[NAME_WEIGHT], m->err);
     }
     good = put_text(input, "kind", reads_one_hot(m, width) ? "onehot" : "dense") &&
            put_number(input, "size", width);
-    return good ? 0 : no_memory(m);
-}
-
-/* ---- Recurrent modules ---- */
-
-/* The module's class, where the file is a whole pickled model. */
-static const struct archive_module *class_of(const struct making *m, const struct element *e)
-{
-    struct name name = name_parse(e->path);
-    char path[ARCHIVE_NAME_MAX + 1];
-
-    snprintf(path, sizeof path, "%.*s", (int)name.module, e->path);
-    return archive_module(m->draft->archive, path);
-}
-
-static const char *activation_for(const struct import_options *options, const struct element *e)
-{
-    for (size_t i = 0; i < options->n_activations; i++)
-        if (options->activations[i].from_len == e->name_len &&
-            memcmp(options->activations[i].from, e->name, e->name_len) == 0)
-            return options->activations[i].to;
-    return NULL;
-}
-
-/* What the user says to stand behind a gated layer; NULL: nothing. */
-static const char *activation_behind(const struct import_options *options, const struct element *e)
-{
-    const char *said = e->kind == ELEMENT_RNN && e->gates > 1 ? activation_for(options, e) : NULL;
-
-    return said && strcmp(said, "linear") != 0 ? said : NULL;
-}
-
-static bool is_cell(const struct import_options *options, const char *name)
-{
-    return options->cell && strcmp(options->cell, name) == 0;
-}
-
-/* The activation of a plain recurrent cell, as the options or the module's class say; NULL: nobody
- * does, or the cell is none. */
-static const char *known_activation(const struct making *m, const struct element *e)
-{
-    const struct import_options *options = m->draft->options;
-    const struct archive_module *class = class_of(m, e);
-    const char *said = activation_for(options, e);
-
-    if (e->gates != 1)
-        return NULL;
-    if (said || options->activation)
-        return said ? said : options->activation;
-    if (is_cell(options, "rnn_relu") || is_cell(options, "rnn_tanh"))
-        return is_cell(options, "rnn_relu") ? "relu" : "tanh";
-    if (!class || !class->mode)
-        return NULL;
-    return strstr(class->mode, "RELU") ? "relu" : strstr(class->mode, "LINEAR") ? "linear" : "tanh";
-}
-
-static const char *activation_of(struct making *m, const struct element *e)
-{
-    const char *known = known_activation(m, e);
-
-    if (known)
-        return known;
-    buf_printf(&m->draft->questions,
-               "  --activation tanh, --activation relu or --activation linear: '%.*s' is a plain "
-               "RNN, and its weights do not say which\n",
-               (int)e->name_len, e->name);
-    return "tanh";
-}
-
-/* A GRU whose reset gate stands before the recurrent product. */
-static bool resets_before(const struct making *m, const struct element *e)
-{
-    const struct archive_module *class = class_of(m, e);
-
-    return e->gates == 3 && class && class->mode && strcmp(class->mode, "GRU_RESET_BEFORE") == 0;
-}
-
-/* "cell", and what else tells it from others of its kind. */
-static bool put_cell(struct making *m, struct cJSON *rnn, const struct element *e)
-{
-    const char *activation;
-
-    if (e->gates == 4)
-        return put_text(rnn, "cell", "lstm");
-    if (e->gates == 3)
-        return put_text(rnn, "cell", "gru") &&
-               (!resets_before(m, e) || put_text(rnn, "reset", "before"));
-    activation = activation_of(m, e);
-    if (strcmp(activation, "tanh") == 0 || strcmp(activation, "relu") == 0)
-        return put_text(rnn, "cell", *activation == 't' ? "rnn_tanh" : "rnn_relu");
-    return put_text(rnn, "cell", "rnn") && put_text(rnn, "activation", activation);
-}
-
-static int check_cell(struct making *m, const struct element *e)
-{
-    const char *want = m->draft->options->cell;
-    const char *is = e->gates == 4 ? "lstm" : e->gates == 3 ? "gru" : "rnn";
-
-    if (!want || strncmp(want, is, strlen(is)) == 0)
-        return 0;
-    return rnn_fail(m->err, RNN_ESHAPE,
-                    "--cell %s: the weights of '%.*s' have %u blocks of %zu rows, as a %s has",
-                    want, (int)e->name_len, e->name, e->gates, e->hidden, is);
-}
-
-static int put_rnn(struct making *m, struct cJSON *rnn, const struct element *e, size_t layers)
-{
-    int rc = check_cell(m, e);
-
-    if (rc < 0)
-        return rc;
-    if (!put_cell(m, rnn, e) || !put_number(rnn, "hidden_size", e->hidden) ||
-        !put_number(rnn, "num_layers", layers) || !put_bool(rnn, "bidirectional", e->both) ||
-        !put_bool(rnn, "bias", e->bias) || !put_number(rnn, "proj_size", e->proj))
-        return no_memory(m);
-    return 0;
-}
-
-/* All parts of a recurrent module, its layers counted from `base`. */
-static int add_rnn_tensors(struct making *m, const char *module, const struct element *e,
-                           size_t base)
-{
-    static const char *const words[] = {"weight_ih", "weight_hh", "bias_ih", "bias_hh",
-                                        "weight_hr"};
-    char name[96];
-    int rc = 0;
-
-    for (size_t k = 0; k < e->layers; k++)
-        for (int d = 0; d < 2; d++)
-            for (size_t i = 0; i < NAME_RECURRENT_ROLES && rc == 0; i++) {
-                struct archive_tensor *tensor = e->parts[k][d][i];
-
-                if (!tensor)
-                    continue;
-                snprintf(name, sizeof name, "%s%s.%s_l%zu%s", m->prefix, module, words[i], base + k,
-                         d ? "_reverse" : "");
-                rc = draft_add(m->draft, name, tensor, m->err);
-            }
-    return rc;
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && strcmp(a, b) == 0);
-}
-
-static bool alike(const struct making *m, const struct element *a, const struct element *b)
-{
-    return a->kind == ELEMENT_RNN && b->kind == ELEMENT_RNN && a->gates == b->gates &&
-           a->hidden == b->hidden && a->proj == b->proj && a->bias == b->bias &&
-           a->both == b->both && !activation_behind(m->draft->options, a) &&
-           !activation_behind(m->draft->options, b) && resets_before(m, a) == resets_before(m, b) &&
-           same_text(known_activation(m, a), known_activation(m, b));
-}
-
-/* Everything under the head is one kind of recurrent layer. */
-static bool is_uniform(const struct making *m)
-{
-    for (size_t i = 0; i < m->top; i++)
-        if (!alike(m, m->chain->elements[0], m->chain->elements[i]))
-            return false;
-    return m->top > 0;
-}
-
-static int make_rnn(struct making *m)
-{
-    struct cJSON *rnn = put_object(m->json, "rnn");
-    size_t layers = 0;
-    int rc = rnn ? 0 : no_memory(m);
-
-    for (size_t i = 0; i < m->top && rc == 0; i++) {
-        rc = add_rnn_tensors(m, "rnn", m->chain->elements[i], layers);
-        layers += m->chain->elements[i]->layers;
-    }
-    if (m->top > 1)
-        archive_note(m->draft->archive, "%zu recurrent modules of one form are one of %zu layers",
-                     m->top, layers);
-    return rc < 0 ? rc : put_rnn(m, rnn, m->chain->elements[0], layers);
+    return good ? 0 : stack_no_memory(m);
 }
 
 /* ---- Other modules ---- */
@@ -316,7 +125,7 @@ static int add_matrix(struct making *m, const char *module, const struct element
 static int make_dense(struct making *m, struct cJSON *json, const char *module,
                       const struct element *e)
 {
-    const char *activation = activation_for(m->draft->options, e);
+    const char *activation = stack_activation(m->draft->options, e);
 
     if (!activation) {
         buf_printf(&m->draft->questions,
@@ -328,7 +137,7 @@ static int make_dense(struct making *m, struct cJSON *json, const char *module,
     if (!put_text(json, "kind", "dense") || !put_number(json, "size", e->gives) ||
         !put_bool(json, "bias", e->tensors[NAME_BIAS] != NULL) ||
         !put_text(json, "activation", activation))
-        return no_memory(m);
+        return stack_no_memory(m);
     return add_matrix(m, module, e);
 }
 
@@ -342,7 +151,7 @@ static int add_affine(struct making *m, const char *module, const struct element
     int rc;
 
     if (!values)
-        return no_memory(m);
+        return stack_no_memory(m);
     for (size_t i = 0; i < n; i++) {
         double variance = archive_number(e->tensors[NAME_VARIANCE], i);
 
@@ -369,9 +178,9 @@ static int make_norm(struct making *m, struct cJSON *json, const char *module,
                      const struct element *e)
 {
     if (e->kind == ELEMENT_BATCH_NORM)
-        return put_text(json, "kind", "affine") ? add_affine(m, module, e) : no_memory(m);
+        return put_text(json, "kind", "affine") ? add_affine(m, module, e) : stack_no_memory(m);
     if (!put_text(json, "kind", "layer_norm") || !put(json, "epsilon", cJSON_CreateNumber(1e-5)))
-        return no_memory(m);
+        return stack_no_memory(m);
     archive_note(m->draft->archive, "'%.*s': layer normalisation with epsilon 1e-5",
                  (int)e->name_len, e->name);
     return add_matrix(m, module, e);
@@ -392,7 +201,7 @@ static struct cJSON *add_module(struct cJSON *list)
 static int make_activation(struct making *m, struct cJSON *list, const struct element *e)
 {
     size_t n = e->gives, index = (size_t)cJSON_GetArraySize(list);
-    const char *activation = activation_behind(m->draft->options, e);
+    const char *activation = stack_activation_behind(m->draft->options, e);
     struct archive_tensor unit = {.type = archive_type("F32"), .rank = 2, .shape = {n, n}};
     struct cJSON *json = add_module(list);
     float *ones = n ? archive_alloc(m->draft->archive, n * n * sizeof *ones, m->err) : NULL;
@@ -400,7 +209,7 @@ static int make_activation(struct making *m, struct cJSON *list, const struct el
 
     if (!ones || !json || !put_text(json, "kind", "dense") || !put_number(json, "size", n) ||
         !put_bool(json, "bias", false) || !put_text(json, "activation", activation))
-        return no_memory(m);
+        return stack_no_memory(m);
     for (size_t i = 0; i < n * n; i++)
         ones[i] = i / n == i % n ? 1.0F : 0.0F;
     snprintf(name, sizeof name, "%slayers.%zu.weight", m->prefix, index);
@@ -413,11 +222,12 @@ static int make_activation(struct making *m, struct cJSON *list, const struct el
 static int make_recurrent(struct making *m, struct cJSON *list, struct cJSON *json,
                           const char *module, const struct element *e)
 {
-    int rc = put_text(json, "kind", "rnn") ? put_rnn(m, json, e, e->layers) : no_memory(m);
+    int rc =
+        put_text(json, "kind", "rnn") ? stack_put_rnn(m, json, e, e->layers) : stack_no_memory(m);
 
     if (rc == 0)
-        rc = add_rnn_tensors(m, module, e, 0);
-    if (rc == 0 && activation_behind(m->draft->options, e))
+        rc = stack_add_rnn(m, module, e, 0);
+    if (rc == 0 && stack_activation_behind(m->draft->options, e))
         rc = make_activation(m, list, e);
     return rc;
 }
@@ -430,7 +240,7 @@ static int make_module(struct making *m, struct cJSON *list, const struct elemen
     snprintf(module, sizeof module, "layers.%d", cJSON_GetArraySize(list));
     json = add_module(list);
     if (!json)
-        return no_memory(m);
+        return stack_no_memory(m);
     if (e->kind == ELEMENT_RNN)
         return make_recurrent(m, list, json, module, e);
     return e->kind == ELEMENT_MATRIX ? make_dense(m, json, module, e)
@@ -440,7 +250,7 @@ static int make_module(struct making *m, struct cJSON *list, const struct elemen
 static int make_layers(struct making *m)
 {
     struct cJSON *list = cJSON_CreateArray();
-    int rc = put(m->json, "layers", list) ? 0 : no_memory(m);
+    int rc = put(m->json, "layers", list) ? 0 : stack_no_memory(m);
 
     for (size_t i = 0; i < m->top && rc == 0; i++)
         rc = make_module(m, list, m->chain->elements[i]);
@@ -512,13 +322,13 @@ static int make_head(struct making *m)
     char name[64];
 
     if (!e)
-        return put(m->json, "head", cJSON_CreateNull()) ? 0 : no_memory(m);
+        return put(m->json, "head", cJSON_CreateNull()) ? 0 : stack_no_memory(m);
     head = put_object(m->json, "head");
     if (!head || !put_number(head, "size", e->gives) ||
         !put_bool(head, "bias", e->tensors[NAME_BIAS] != NULL) ||
         !put_bool(head, "tied", m->chain->tied == e) ||
         !put_text(head, "activation", output_of(m, e->gives)))
-        return no_memory(m);
+        return stack_no_memory(m);
     if (m->chain->tied != e)
         return add_matrix(m, "head", e);
     e->tensors[NAME_WEIGHT]->used = true;
@@ -578,9 +388,10 @@ static void list_activations(const struct making *m, const char **list)
         const struct element *e = m->chain->elements[i];
 
         if (e->kind == ELEMENT_RNN)
-            list[i] = e->gates == 1 ? known_activation(m, e) : activation_behind(options, e);
+            list[i] =
+                e->gates == 1 ? stack_known_activation(m, e) : stack_activation_behind(options, e);
         else if (e->kind == ELEMENT_MATRIX)
-            list[i] = activation_for(options, e);
+            list[i] = stack_activation(options, e);
     }
 }
 
@@ -643,7 +454,7 @@ int stack_make(struct draft *draft, struct cJSON *json, const char *prefix,
     int rc;
 
     if (!ways)
-        return no_memory(&m);
+        return stack_no_memory(&m);
     rc = chain_find(ways, elements, n, ordered, err);
     if (rc < 0)
         goto free_ways;
@@ -656,7 +467,7 @@ int stack_make(struct draft *draft, struct cJSON *json, const char *prefix,
     find_head(&m);
     rc = make_input(&m);
     if (rc == 0)
-        rc = is_uniform(&m) ? make_rnn(&m) : make_layers(&m);
+        rc = stack_is_uniform(&m) ? stack_make_rnn(&m) : make_layers(&m);
     if (rc == 0 && strcmp(prefix, "encoder.") != 0)
         rc = make_head(&m);
     if (rc == 0 && *prefix == '\0')

@@ -8,21 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/json.h"
 #include "core/rnn.h"
-#include "import/reader.h"
-#include "models/file.h"
+#include "import/expected.h"
 
-enum { STEPS = OPINION_STEPS, SHOWN = 5, EXPECT_DEPTH = 8 };
-#define EXPECT_MAX_BYTES ((size_t)1 << 28)
-
-/* An array of any shape. */
-struct numbers {
-    double *values; /* [n] */
-    size_t n;
-    size_t rank;
-    size_t shape[ARCHIVE_RANK_MAX];
-};
+enum { STEPS = OPINION_STEPS, SHOWN = 5 };
 
 struct trial {
     struct rnn_model *model;
@@ -167,144 +156,6 @@ static int compare_opinion(struct trial *t, const struct opinion *opinion, FILE 
 
 /* ---- Expected values ---- */
 
-static int bad_expect(struct trial *t, const char *what)
-{
-    return rnn_fail(t->err, RNN_EFORMAT, "--expect: %s", what);
-}
-
-/* The nesting of the first elements gives the shape. */
-static bool json_shape(const struct cJSON *json, struct numbers *out)
-{
-    out->n = 1;
-    for (out->rank = 0; cJSON_IsArray(json); json = json->child) {
-        if (out->rank == ARCHIVE_RANK_MAX || !json->child)
-            return false;
-        out->shape[out->rank] = (size_t)cJSON_GetArraySize(json);
-        if (out->shape[out->rank] > EXPECT_MAX_BYTES / out->n)
-            return false;
-        out->n *= out->shape[out->rank++];
-    }
-    return cJSON_IsNumber(json);
-}
-
-static bool json_values(const struct cJSON *json, const struct numbers *shape, size_t depth,
-                        double **at)
-{
-    if (depth == shape->rank) {
-        if (!cJSON_IsNumber(json))
-            return false;
-        *(*at)++ = json->valuedouble;
-        return true;
-    }
-    if (!cJSON_IsArray(json) || (size_t)cJSON_GetArraySize(json) != shape->shape[depth])
-        return false;
-    for (const struct cJSON *item = json->child; item; item = item->next)
-        if (!json_values(item, shape, depth + 1, at))
-            return false;
-    return true;
-}
-
-static int numbers_of_json(struct trial *t, const struct cJSON *json, struct numbers *out)
-{
-    double *at;
-
-    if (!json_shape(json, out))
-        return bad_expect(t, "want arrays of numbers, all of one length at each level");
-    out->values = calloc(out->n, sizeof *out->values);
-    if (!out->values)
-        return no_memory(t);
-    at = out->values;
-    return json_values(json, out, 0, &at)
-               ? 0
-               : bad_expect(t, "want arrays of numbers, all of one length at each level");
-}
-
-static double integer_of(const struct archive_tensor *tensor, size_t i)
-{
-    const unsigned char *at = (const unsigned char *)tensor->data + i * tensor->type->bytes;
-    uint64_t value = 0;
-
-    for (size_t b = tensor->type->bytes; b-- > 0;)
-        value = value << 8 | at[b];
-    return (double)value;
-}
-
-static int numbers_of_tensor(struct trial *t, const struct archive_tensor *tensor,
-                             struct numbers *out)
-{
-    if (tensor->elements == 0 || tensor->elements > EXPECT_MAX_BYTES || tensor->type->bytes > 8)
-        return bad_expect(t, "an array is empty or too large");
-    out->n = tensor->elements;
-    out->rank = tensor->rank;
-    memcpy(out->shape, tensor->shape, sizeof out->shape);
-    out->values = calloc(out->n, sizeof *out->values);
-    if (!out->values)
-        return no_memory(t);
-    for (size_t i = 0; i < out->n; i++)
-        out->values[i] = tensor->type->usable ? archive_number(tensor, i) : integer_of(tensor, i);
-    return 0;
-}
-
-static const char *const parts[] = {"input", "output", "target"};
-
-enum { INPUT, OUTPUT, TARGET, PARTS };
-
-static int load_json(struct trial *t, const char *path, struct numbers *found)
-{
-    struct cJSON *json;
-    char *text;
-    size_t len;
-    int rc = file_load(&text, &len, path, EXPECT_MAX_BYTES, t->err);
-
-    if (rc < 0)
-        return rc;
-    rc = json_parse(&json, text, len, EXPECT_DEPTH, t->err);
-    free(text);
-    if (rc < 0)
-        return rc;
-    for (size_t i = 0; i < PARTS && rc == 0; i++) {
-        const struct cJSON *part = cJSON_IsObject(json) ? json_get(json, parts[i]) : NULL;
-
-        if (part)
-            rc = numbers_of_json(t, part, &found[i]);
-    }
-    json_free(json);
-    return rc;
-}
-
-static int load_arrays(struct trial *t, struct input *input, struct numbers *found)
-{
-    struct archive archive = {0};
-    int rc = reader_run(&archive, input, t->err);
-
-    for (size_t i = 0; i < PARTS && rc == 0; i++) {
-        const struct archive_tensor *tensor = archive_find(&archive, parts[i]);
-
-        if (tensor)
-            rc = numbers_of_tensor(t, tensor, &found[i]);
-    }
-    archive_deinit(&archive);
-    return rc;
-}
-
-static int load_expected(struct trial *t, const char *path, struct numbers *found)
-{
-    struct input input;
-    int rc = input_open(&input, path, t->err);
-
-    if (rc == 0) {
-        rc = input.zip ? load_arrays(t, &input, found) : load_json(t, path, found);
-        input_close(&input);
-    }
-    if (rc < 0)
-        rnn_err_prefix(t->err, "--expect %.100s: ", path);
-    else if (!found[INPUT].values || !found[OUTPUT].values)
-        rc = bad_expect(t, "want \"input\" and \"output\"");
-    return rc;
-}
-
-/* ---- Comparing ---- */
-
 /* Ids of a part, of which all must be below `limit`. */
 static int to_ids(struct trial *t, const double *values, size_t n, size_t limit, uint32_t **out)
 {
@@ -366,7 +217,7 @@ static int compare_sequence(struct trial *t, const double *values, size_t steps,
     if (rc == 0)
         rc = run_input(t, &input);
     if (rc == 0 && t->n_outputs * width > left)
-        rc = bad_expect(t, "fewer outputs than the model gives");
+        rc = rnn_fail(t->err, RNN_EFORMAT, "--expect: fewer outputs than the model gives");
     for (size_t i = 0; rc == 0 && i < t->n_outputs; i++) {
         float *row = t->outputs + i * width;
 
@@ -420,21 +271,21 @@ static int judge(struct trial *t, const struct gap gaps[2], size_t wanted, FILE 
 
 static int run_expected(struct trial *t, const char *path, FILE *out)
 {
-    struct numbers found[PARTS] = {0};
-    const struct numbers *input = &found[INPUT], *want = &found[OUTPUT];
+    struct numbers found[EXPECTED_PARTS] = {0};
+    const struct numbers *input = &found[EXPECTED_INPUT], *want = &found[EXPECTED_OUTPUT];
     struct gap gaps[2] = {0};
     size_t batch = 0, steps = 0;
-    int rc = load_expected(t, path, found);
+    int rc = expected_load(path, found, t->err);
 
     if (rc == 0)
         rc = split(t, input, &batch, &steps);
     for (size_t b = 0; b < batch && rc == 0; b++)
-        rc = compare_sequence(t, input->values + b * (input->n / batch), steps, &found[TARGET],
-                              want->values + gaps[0].n, want->n - gaps[0].n, gaps);
+        rc = compare_sequence(t, input->values + b * (input->n / batch), steps,
+                              &found[EXPECTED_TARGET], want->values + gaps[0].n,
+                              want->n - gaps[0].n, gaps);
     if (rc == 0)
         rc = judge(t, gaps, want->n, out);
-    for (size_t i = 0; i < PARTS; i++)
-        free(found[i].values);
+    expected_free(found);
     return rc;
 }
 

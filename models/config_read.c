@@ -18,8 +18,9 @@ int config_missing(const char *path, const char *key, struct rnn_err *err)
     return rnn_fail_at(err, RNN_EFORMAT, place, -1, "%s is missing", place);
 }
 
-static int contradict(struct rnn_err *err, const char *path, const char *key, const char *format,
-                      va_list arguments)
+static int __attribute__((format(printf, 4, 0)))
+contradict(struct rnn_err *err, const char *path, const char *key, const char *format,
+           va_list arguments)
 {
     char place[CONFIG_PATH_BYTES], words[192];
 

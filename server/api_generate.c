@@ -29,6 +29,7 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "beam_width",
                                       "length_penalty",
                                       NULL};
+
 /* Of these, what frames have no use for. */
 static const char *const of_tokens[] = {"top_k",
                                         "top_p",

@@ -46,6 +46,7 @@ static const char *type_of(unsigned status)
         return "server_error";
     case 503:
     case 504:
+    case 507:
         return "unavailable_error";
     default:
         return "invalid_request_error";

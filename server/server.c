@@ -350,6 +350,7 @@ static unsigned workers_of(const struct config *config)
 
 struct restoring {
     struct server *server;
+    int64_t now_unix_ms;
     size_t n, n_orphaned;
 };
 
@@ -369,14 +370,14 @@ static void restore(void *context, const struct store_facts *facts)
     }
     r->n++;
     r->n_orphaned += model == NULL;
-    sessions_restore(shard->sessions, facts, model);
+    sessions_restore(shard->sessions, facts, model, r->now_unix_ms);
     rnn_model_unref(entry.model);
 }
 
 static int sessions_open(struct daemon *d, struct rnn_err *err)
 {
     const struct config *config = config_of(d);
-    struct restoring r = {.server = &d->server};
+    struct restoring r = {.server = &d->server, .now_unix_ms = (int64_t)time(NULL) * 1000};
     uint64_t began = now_ns();
     int rc;
 
@@ -485,6 +486,7 @@ int server_run(const struct config *config, const struct server_source *source)
     int rc;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a write past a limit on file size fails like one on a full disk */
     d.server.started_ns = now_ns();
     atomic_store_explicit(&d.server.config, config, memory_order_release);
     log_start((enum config_log_level)config->log_level, (enum config_log_format)config->log_format);

@@ -52,7 +52,7 @@ const char *session_fault(enum reply_error error)
     case REPLY_SESSION_DAMAGED:
         return "is damaged on disk: its state cannot be read";
     case REPLY_STORAGE:
-        return "could not be stored, and stands where it stood";
+        return "could not be stored: nothing has changed";
     case REPLY_NO_MEMORY:
         return "finds no memory";
     default:

@@ -138,7 +138,7 @@ size_t sessions_saving(const struct sessions *sessions);
  * come is taken out of the store instead. */
 struct store_facts;
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
-                      struct rnn_model *model);
+                      struct rnn_model *model, int64_t now_unix_ms);
 
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is

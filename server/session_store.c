@@ -381,12 +381,12 @@ void session_load(struct sessions *sessions, struct session *session)
 /* ---- At start ---- */
 
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
-                      struct rnn_model *model)
+                      struct rnn_model *model, int64_t now_unix_ms)
 {
     int64_t expires_ms = facts->used_ms + facts->ttl_ms;
     struct session *session;
 
-    if (expires_ms <= sessions->shard->now_unix_ms) {
+    if (expires_ms <= now_unix_ms) {
         metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
         send_lonely(sessions, facts, STORE_REMOVE);
         return;

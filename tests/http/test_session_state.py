@@ -9,7 +9,23 @@ import struct
 
 import pytest
 
-from client import SHIPPED, collect, expect, without
+from client import SHIPPED, Daemon, collect, expect, without
+
+KEPT = {"1worker": (1, None), "2workers": (2, None), "stored": (2, "64M"), "evicted": (2, "1")}
+# a trail is of memory only
+in_memory = pytest.mark.parametrize("daemon", [v for k, v in KEPT.items() if k != "evicted"], indirect=True,
+                                    ids=[k for k in KEPT if k != "evicted"])
+
+
+@pytest.fixture(scope="module", params=KEPT.values(), ids=KEPT.keys())
+def daemon(request, models_dir, tmp_path_factory):
+    """The same promises, whether sessions are in memory only, on disk as well, or on disk between any two requests."""
+    workers, memory = request.param
+    args = [] if memory is None else ["--state-dir", str(tmp_path_factory.mktemp("state")),
+                                      "--session-memory-bytes", memory]
+    with Daemon(models_dir, workers=workers, args=args) as running:
+        yield running
+
 
 MODELS = ["hello", "kjv"]
 TEXT = {"hello": "hell", "kjv": "In the beginning God created "}
@@ -117,6 +133,7 @@ def test_snapshots_are_bounded_and_counted(start):
 
 # ---- the trail ----
 
+@in_memory
 def test_steps_back_are_exact(daemon, session):
     here = daemon.position(session)
     text = say(daemon, session, 20)
@@ -127,6 +144,7 @@ def test_steps_back_are_exact(daemon, session):
     assert daemon.position(session) == here + 20
 
 
+@in_memory
 def test_steps_back_into_a_prompt(daemon, model):
     session, other = daemon.session(model), daemon.session(model)
     read(daemon, session, TEXT[model])
@@ -136,6 +154,7 @@ def test_steps_back_into_a_prompt(daemon, model):
     assert [o["logits"] for o in got] == [o["logits"] for o in want]
 
 
+@in_memory
 def test_the_trail_reaches_over_requests(daemon):
     session, other = daemon.session("kjv"), daemon.session("kjv")
     for c in "And God":

@@ -415,6 +415,26 @@ def make_vocabularies(m):
                              "adamw": optimizer.state_dict()}, model, config=LSTM)
 
 
+class Classifier(CharModel):
+    """one output for a whole input: of the last step, of the final states of both directions, or of all steps"""
+
+    def __init__(self, pool):
+        super().__init__(nn.GRU, 3, bidirectional=True)
+        self.pool = pool
+
+    def forward(self, x):
+        out, h = self.rnn(self.embedding(x))
+        pooled = {"last": out[:, -1], "final": torch.cat((h[-2], h[-1]), 1), "mean": out.mean(1), "max": out.max(1)[0]}
+        return self.fc(pooled[self.pool]).unsqueeze(1)
+
+
+def make_classifiers(m):
+    for pool in ("final", "last", "mean", "max"):
+        model = Classifier(pool)
+        name = "classifier.pt" if pool == "final" else f"pool_{pool}.pt"
+        m.save(name, model.state_dict(), model, options=["--topology", "many_to_one", "--pool", pool], config={"pool": pool})
+
+
 def make_letters(m):
     """min-char-rnn, in NumPy"""
     model = OneHot()
@@ -440,6 +460,7 @@ def main():
     make_dropped(m)
     make_vocabularies(m)
     make_letters(m)
+    make_classifiers(m)
 
 
 main()

@@ -38,6 +38,8 @@ def options_of(config):
     words = ["--topology", config["topology"]]
     if config["rnn"]["cell"].startswith("rnn_"):
         words += ["--activation", config["rnn"]["cell"][4:]]
+    if config["topology"] == "many_to_one" and config["rnn"]["bidirectional"]:
+        words += ["--pool", "final"]
     if config["input"]["kind"] == "onehot":
         words.append("--one-hot")
     if config["input"]["kind"] == "dense":
@@ -117,6 +119,7 @@ def test_torchscript_is_refused_with_a_way_out(rnnd):
     ("plain", "--activation tanh, --activation relu or --activation linear: 'rnn' is a plain RNN"),
     ("halves", "'i2h' is a plain RNN, and its weights do not say which"),
     ("tutorial", "--topology synced or --topology many_to_one"),
+    ("classifier", "--pool final, --pool last, --pool mean or --pool max"),
     ("heads", "--map voiced=-: 'voiced' reads 8 numbers and gives 1, and has no place in the chain"),
     ("rectified", "behind which module does 'relu' (ReLU) stand?"),
     ("front", "--output sigmoid or --output none: is the output a probability, or a number?"),
@@ -127,7 +130,8 @@ def test_torchscript_is_refused_with_a_way_out(rnnd):
     ("average", "choose: --part model or --part ema"),
 ])
 def test_open_questions_are_asked(rnnd, name, question):
-    assert question in rnnd.fails("import", "--out", "m", file_of(name))
+    options = ["--topology", "many_to_one"] if name == "classifier" else []
+    assert question in rnnd.fails("import", *options, "--out", "m", file_of(name))
 
 
 def test_one_hot_or_numbers_is_asked_where_there_is_no_vocabulary(rnnd, tmp_path):
