@@ -177,6 +177,17 @@ def test_what_cannot_be_imported_is_refused_in_words(rnnd, name, options, words)
         assert words in rnnd.fails("import", *options, "--out", "m", file_of(name))
 
 
+def test_a_config_may_say_what_the_second_opinion_does_not_know(rnnd, tmp_path):
+    import json
+    rnnd.ok("import", "--out", "a", file_of("state"))
+    config = read_json(tmp_path, "a", "config.json")
+    (tmp_path / "same.json").write_text(json.dumps(config))
+    assert "Second opinion: 11 outputs" in rnnd.ok("import", "--config", "same.json", "--out", "b", file_of("state"))
+    config["rnn"]["activation"] = "relu"
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    assert "Second opinion: none" in rnnd.ok("import", "--config", "other.json", "--out", "c", file_of("state"))
+
+
 # ---- What is told
 
 
