@@ -204,21 +204,25 @@ static int add_dense(struct emitter *e, const struct module *m)
     return rc < 0 || !m->shift ? rc : add_vector(e, "bias", m->shift, 0, gives);
 }
 
-static int add_affine(struct emitter *e, const struct module *m)
+static int add_scales(struct emitter *e, const struct module *m, const char *scale,
+                      const char *shift)
 {
     int rc;
 
     if (m->gives == 0)
         return onnx_stop(e->run, m->first->node, "how many numbers it acts on is not known");
-    rc = add_vector(e, "scale", m->scale, 1, m->gives);
-    return rc < 0 ? rc : add_vector(e, "shift", m->shift, 0, m->gives);
+    rc = add_vector(e, scale, m->scale, 1, m->gives);
+    return rc < 0 ? rc : add_vector(e, shift, m->shift, 0, m->gives);
 }
 
 static int add_norm(struct emitter *e, const struct module *m)
 {
     const struct onnx_tensor *t = &m->norm->tensor, *second = &m->norm->second;
-    int rc = add_tensor(e, "weight", t, t->data, 1, t->elements, 0);
+    int rc;
 
+    if (t->elements == 0)
+        return add_scales(e, m, "weight", "bias");
+    rc = add_tensor(e, "weight", t, t->data, 1, t->elements, 0);
     return rc < 0 ? rc : add_tensor(e, "bias", second, second->data, 1, second->elements, 0);
 }
 
@@ -279,7 +283,7 @@ static int add_module_tensors(struct emitter *e, const struct module *m)
     case MODULE_DENSE:
         return add_dense(e, m);
     case MODULE_AFFINE:
-        return add_affine(e, m);
+        return add_scales(e, m, "scale", "shift");
     case MODULE_NORM:
         return add_norm(e, m);
     default:

@@ -94,9 +94,8 @@ static void read_dense(struct emitter *e, struct module *m, size_t *at)
         m->activation = e->chain->stages[(*at)++];
 }
 
-static void read_affine(struct emitter *e, struct module *m, size_t *at)
+static void read_scales(struct emitter *e, struct module *m, size_t *at)
 {
-    m->kind = MODULE_AFFINE;
     if (onnx_is_at(e, *at, ONNX_STAGE_SCALE))
         m->scale = e->chain->stages[(*at)++];
     if (onnx_is_at(e, *at, ONNX_STAGE_SHIFT))
@@ -135,11 +134,14 @@ static int read_module(struct emitter *e, struct module *m, size_t *at)
         break;
     case ONNX_STAGE_SHIFT:
     case ONNX_STAGE_SCALE:
-        read_affine(e, m, at);
+        m->kind = MODULE_AFFINE;
+        read_scales(e, m, at);
         break;
     case ONNX_STAGE_NORM:
         m->kind = MODULE_NORM;
         m->norm = e->chain->stages[(*at)++];
+        if (m->norm->tensor.elements == 0)
+            read_scales(e, m, at);
         break;
     case ONNX_STAGE_READOUT:
         m->kind = MODULE_READOUT;

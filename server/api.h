@@ -18,6 +18,7 @@
 #include "server/json.h"
 #include "server/layers.h"
 #include "server/models.h"
+#include "server/resume.h"
 
 /* What reads a body into `out`, a zeroed or unset request struct of the reader's own kind.  On
  * failure nothing is left to free. */
@@ -118,6 +119,7 @@ struct generate_request {
     bool echo;
     bool stream;
     unsigned returns;      /* bits of enum predict_return, of hidden, cell and gates */
+    struct resume resume;  /* no field: where the stream broke off that this one continues */
     size_t beam_width;     /* 0: no beam search */
     double length_penalty; /* of a beam search */
 };
@@ -139,6 +141,10 @@ body_fields predict_fields, generate_fields, score_fields; /* the same, of a par
 void predict_request_free(struct predict_request *request);
 void generate_request_free(struct generate_request *request);
 void score_request_free(struct score_request *request);
+
+/* Whether a stream of this request can be taken up where it broke off: one text, of a session that
+ * is advanced, whose draws depend on nothing but the state. */
+bool generate_may_resume(const struct generate_request *request);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */

@@ -325,6 +325,44 @@ void generate_request_free(struct generate_request *request)
     *request = (struct generate_request){0};
 }
 
+bool generate_may_resume(const struct generate_request *request)
+{
+    const struct rnn_sampling *s = &request->sampling;
+    bool penalties = s->repetition_penalty < 1 || s->repetition_penalty > 1 ||
+                     s->presence_penalty < 0 || s->presence_penalty > 0 ||
+                     s->frequency_penalty < 0 || s->frequency_penalty > 0;
+
+    return request->stream && request->common.session[0] && request->common.commit &&
+           request->n == 1 && request->beam_width == 0 && !penalties;
+}
+
+/* The request is sent anew, with the id of the last event that was seen: its input has been read,
+ * and so many of its tokens are there. */
+static bool take_up(struct request *request, struct generate_request *what)
+{
+    const char *id = http_header(request, "Last-Event-ID");
+
+    if (!id || !*id)
+        return true;
+    if (!generate_may_resume(what)) {
+        reply_error(
+            request, REPLY_MALFORMED, "Last-Event-ID",
+            "Last-Event-ID: only with stream, one text, no penalties, and a session that is "
+            "advanced");
+        return false;
+    }
+    if (!resume_read(&what->resume, id)) {
+        reply_error(request, REPLY_MALFORMED, "Last-Event-ID",
+                    "Last-Event-ID: want the id of an event of such a stream");
+        return false;
+    }
+    input_list_clear(&what->common.inputs);
+    what->max_tokens = what->resume.ended || what->max_tokens < what->resume.n_drawn
+                           ? 0
+                           : what->max_tokens - what->resume.n_drawn;
+    return true;
+}
+
 void api_generate(struct request *request, const char *arg)
 {
     struct generate_request what;
@@ -332,9 +370,11 @@ void api_generate(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, generate_read, &what))
         return;
-    if (what.beam_width > 0)
-        task_beam(sink_of_request(request), &what);
-    else
-        task_generate(sink_of_request(request), &what);
+    if (take_up(request, &what)) {
+        if (what.beam_width > 0)
+            task_beam(sink_of_request(request), &what);
+        else
+            task_generate(sink_of_request(request), &what);
+    }
     generate_request_free(&what);
 }

@@ -130,8 +130,7 @@ static void put_gates(const struct layers *layers, struct buf *out,
     const struct rnn_gate *gates = rnn_gates(sequence->job->model, &n);
     bool first = true;
 
-    bool stepped =
-        sequence->step.input == RNN_ROW_TOKEN || sequence->step.input == RNN_ROW_FRAME;
+    bool stepped = sequence->step.input == RNN_ROW_TOKEN || sequence->step.input == RNN_ROW_FRAME;
 
     if (!(layers->what & LAYERS_GATES) || !stepped)
         return;

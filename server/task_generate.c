@@ -65,6 +65,15 @@ static int resolve_bias(const struct generate_job *g, struct rnn_logit_bias *out
 static int prepare_text(struct generate_job *g, struct text *text,
                         const struct rnn_sampling *sampling, struct rnn_err *err)
 {
+    const struct resume *resume = &g->what.resume;
+
+    if (resume->given) {
+        text->prompted = true;
+        text->decoder = (struct rnn_decoder){.n_tokens = (uint32_t)resume->n_drawn,
+                                             .written = resume->written,
+                                             .joined = resume->joined,
+                                             .quoted = resume->quoted};
+    }
     if (!stop_match_init(&text->match, &g->stops))
         return no_memory(err);
     return rnn_sampler_new(&text->sampler, g->info->output_size, sampling, err);
@@ -100,6 +109,9 @@ static bool scores_prompt(const struct generate_job *g)
 
 static int check_model(struct generate_job *g, struct rnn_err *err)
 {
+    if (g->what.resume.given && (g->info->writes_frames || !api_language_model(g->info)))
+        return rnn_fail_at(err, REPLY_EINPUT, "Last-Event-ID", -1,
+                           "Last-Event-ID: only a text that continues its input can be taken up");
     if (g->info->writes_frames)
         return generate_check_frames(g, err);
     if (!api_language_model(g->info) && !api_decodes(g->info))
@@ -310,7 +322,7 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
 /* max_tokens 0: the prompt was all. */
 static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
 {
-    g->texts[sequence->index].end = TEXT_LENGTH;
+    g->texts[sequence->index].end = g->what.resume.ended ? TEXT_STOP : TEXT_LENGTH;
     generate_prompt(g, sequence->index);
     return SEQUENCE_DONE;
 }
@@ -405,5 +417,7 @@ void task_generate(struct sink *sink, struct generate_request *what)
     g->job.stream = g->what.stream;
     g->job.has_seed = g->what.has_seed;
     g->job.seed = g->what.seed;
+    g->job.resumes = g->what.resume.given;
+    g->job.resume_position = g->what.resume.position;
     job_submit(&g->job);
 }
