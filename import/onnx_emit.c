@@ -354,8 +354,8 @@ static int add_stack(struct emitter *e, struct cJSON *config)
 
 static bool reads_tokens(const struct emitter *e)
 {
-    return onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING) || onnx_is_at(e, 1, ONNX_STAGE_ONE_HOT) ||
-           e->chain->one_hot;
+    return onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING) ||
+           onnx_chain_is(e->chain, 1, ONNX_STAGE_ONE_HOT) || e->chain->one_hot;
 }
 
 /* Token ids, or numbers of a step, that the model reads. */
@@ -363,15 +363,15 @@ static size_t input_size(const struct emitter *e)
 {
     const struct onnx_stage *first = onnx_stage_at(e, 1);
 
-    if (onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING))
+    if (onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING))
         return first->tensor.shape[0];
-    return onnx_is_at(e, 1, ONNX_STAGE_ONE_HOT) ? first->width : e->chain->width;
+    return onnx_chain_is(e->chain, 1, ONNX_STAGE_ONE_HOT) ? first->width : e->chain->width;
 }
 
 static int add_input(struct emitter *e, struct cJSON *config)
 {
     const struct onnx_stage *first = onnx_stage_at(e, 1);
-    bool embedding = onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING);
+    bool embedding = onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING);
     size_t size = input_size(e);
     struct cJSON *json = cJSON_CreateObject();
     bool good;

@@ -123,9 +123,9 @@ struct onnx_stage {
 
 /* Where a layer's initial state comes from. */
 struct onnx_state {
-    bool given;           /* it is entry `at` of input `input`; else */
-    size_t input, at;     /* */
-    const double *values; /* [hidden]; NULL: zeros */
+    bool given; /* it is entry `at` of input `input` */
+    size_t input, at;
+    const double *values; /* not given: [hidden]; NULL: zeros */
 };
 
 struct onnx_direction {
