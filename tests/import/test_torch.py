@@ -166,6 +166,7 @@ def test_a_config_answers_everything(rnnd, tmp_path):
 
 @pytest.mark.parametrize("name,options,words", [
     ("tutorial", ["--activation", "tanh"], "'i2o' reads the state before the step"),
+    ("tutorial", ["--activation", "i2h=relu"], "'i2o' reads the state before the step"),
     ("handmade_lstm", [], "the order of an LSTM's or GRU's gates is not in the file"),
     ("spectral", [], "remove_spectral_norm() makes plain weights of it"),
     ("char_rnn", ["--vocab", "printable", "--map", "decoder=-", "--activation", "x"], None),
