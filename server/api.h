@@ -16,6 +16,7 @@
 #include "server/input.h"
 #include "server/job.h"
 #include "server/json.h"
+#include "server/layers.h"
 #include "server/models.h"
 #include "server/resume.h"
 
@@ -75,7 +76,13 @@ int api_want_writer(const struct rnn_model_info *info, const char *verb, struct 
 /* ---- Compute requests ---- */
 
 enum predict_steps { PREDICT_STEPS_LAST, PREDICT_STEPS_ALL, PREDICT_STEPS_MODEL };
-enum predict_return { PREDICT_PROBABILITIES = 1, PREDICT_LOGITS = 2, PREDICT_HIDDEN = 4 };
+enum predict_return {
+    PREDICT_PROBABILITIES = 1,
+    PREDICT_LOGITS = 2,
+    PREDICT_HIDDEN = 4,
+    PREDICT_CELL = 8,  /* of each layer, with its hidden state */
+    PREDICT_GATES = 16 /* the same with its gates */
+};
 
 struct predict_request {
     struct api_common common;
@@ -111,6 +118,7 @@ struct generate_request {
     int logprobs;  /* alternatives per token; -1: none asked for */
     bool echo;
     bool stream;
+    unsigned returns;      /* bits of enum predict_return, of hidden, cell and gates */
     struct resume resume;  /* no field: where the stream broke off that this one continues */
     size_t beam_width;     /* 0: no beam search */
     double length_penalty; /* of a beam search */
@@ -120,6 +128,13 @@ struct score_request {
     struct api_common common;
     struct input_list targets; /* of models that write about their input; else one empty item */
 };
+
+/* The bits of layers.h among those of enum predict_return. */
+static inline unsigned api_layers(unsigned returns)
+{
+    return (returns & PREDICT_CELL ? LAYERS_CELL : 0u) |
+           (returns & PREDICT_GATES ? LAYERS_GATES : 0u);
+}
 
 api_reader predict_read, generate_read, score_read;
 body_fields predict_fields, generate_fields, score_fields; /* the same, of a parsed body */

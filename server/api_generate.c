@@ -25,6 +25,7 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "logprobs",
                                       "echo",
                                       "stream",
+                                      "return",
                                       "best_of",
                                       "beam_width",
                                       "length_penalty",
@@ -217,6 +218,27 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
     return 0;
 }
 
+/* What the events of a stream show beside their token. */
+static int read_returns(struct generate_request *out, const struct cJSON *body, struct rnn_err *err)
+{
+    static const char *const words[] = {"hidden", "cell", "gates", NULL};
+    static const unsigned bits[] = {PREDICT_HIDDEN, PREDICT_CELL, PREDICT_GATES};
+    unsigned set = 0;
+    int rc = body_words(body, "return", words, NULL, &set, err);
+
+    for (unsigned i = 0; i < 3; i++)
+        out->returns |= set & 1u << i ? bits[i] : 0;
+    if (rc < 0 || set == 0)
+        return rc;
+    if (!out->stream)
+        return rnn_fail_at(err, RNN_EFORMAT, "return", -1,
+                           "return: only with stream; POST /predict with steps: all looks at a "
+                           "text that is there");
+    if (out->n > 1)
+        return rnn_fail_at(err, RNN_EFORMAT, "return", -1, "return: want n to be 1");
+    return 0;
+}
+
 static int check_best_of(const struct generate_request *request, struct rnn_err *err)
 {
     if (request->n > request->n_best && request->stream)
@@ -263,6 +285,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
         rc = json_read_bool(body, "", "echo", &request->echo, err);
     if (rc == 0)
         rc = json_read_bool(body, "", "stream", &request->stream, err);
+    if (rc == 0)
+        rc = read_returns(request, body, err);
     if (rc == 0)
         rc = read_beam(request, body, config, err);
     if (rc == 0)

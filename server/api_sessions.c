@@ -233,8 +233,25 @@ void api_session_create(struct request *request, const char *arg)
 
 static void run_get(struct session_op *op)
 {
-    op->result = session_view(op->work->sessions, op->id, op->key_name, &op->views[0]);
+    struct sessions *sessions = op->work->sessions;
+    const struct rnn_model *model;
+    const struct rnn_state *state;
+
+    op->result = session_view(sessions, op->id, op->key_name, &op->views[0]);
+    state = session_glance(sessions, op->id, op->key_name, &model);
+    if (state)
+        layers_put_summary(&op->out, model, state);
     op_return(op);
+}
+
+static void reply_got(const struct session_op *op)
+{
+    struct buf body = {0};
+
+    answer_session_open(&body, &op->views[0]);
+    buf_put(&body, op->out.data, op->out.len);
+    buf_putc(&body, '}');
+    reply_json(op->request, 200, &body);
 }
 
 void api_session_get(struct request *request, const char *arg)
@@ -244,7 +261,7 @@ void api_session_get(struct request *request, const char *arg)
     if (!op)
         return;
     op->run = run_get;
-    op->reply = op_reply_view;
+    op->reply = reply_got;
     op_submit(op);
 }
 

@@ -144,6 +144,8 @@ static int prepare(struct job *job, struct rnn_err *err)
     rc = api_sequences(job, &g->what.common.inputs, g->what.n, &g->input_steps, err);
     for (size_t i = 0; rc == 0 && i < job->n_sequences; i += g->what.n)
         job->sequences[i].input.last_only = !scores_prompt(g);
+    if (rc == 0)
+        rc = layers_prepare(&g->layers, job, api_layers(g->what.returns), err);
     if (rc < 0)
         return rc;
     return g->info->writes_frames ? generate_prepare_frames(g, err) : prepare_texts(g, err);
@@ -224,6 +226,12 @@ static bool draw_token(struct generate_job *g, struct job_sequence *sequence, co
     return true;
 }
 
+static void want_hidden(const struct generate_job *g, struct job_sequence *sequence)
+{
+    if (sequence->step.want_logits && (g->what.returns & PREDICT_HIDDEN))
+        sequence->step.want_hidden = true;
+}
+
 /* Draws what comes next in a text and fills in the step that feeds it; false where the job has
  * failed. */
 static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
@@ -237,6 +245,7 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
         return false;
     measure(g, text);
     sequence->step.want_logits = text->end == TEXT_RUNNING;
+    want_hidden(g, sequence);
     return true;
 }
 
@@ -306,6 +315,7 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
     if (job_feed(leader) == RNN_WALK_DONE)
         return false;
     leader->step.want_logits &= g->what.max_tokens > 0 || scores_prompt(g);
+    want_hidden(g, leader);
     return true;
 }
 
@@ -355,7 +365,7 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     struct generate_job *g = generate_of(job);
     struct text *text = &g->texts[sequence->index];
 
-    (void)hidden;
+    g->hidden = hidden;
     if (job->end != JOB_RUNNING || text->closing)
         return SEQUENCE_DONE;
     if (sequence->step.reading && sequence->n_fed > 0 && sequence->input.n > 0)
@@ -384,6 +394,7 @@ static void free_job(struct job *job)
     }
     free(g->texts);
     free(g->top);
+    layers_free(&g->layers);
     stop_set_free(&g->stops);
     generate_request_free(&g->what);
     free(g);

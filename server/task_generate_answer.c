@@ -111,6 +111,17 @@ void generate_prompt(struct generate_job *g, size_t index)
         bare_event(g, index);
 }
 
+void generate_put_layers(struct generate_job *g, const struct job_sequence *sequence)
+{
+    struct buf *out = &g->job.out;
+
+    if (g->hidden && (g->what.returns & PREDICT_HIDDEN)) {
+        buf_puts(out, ",\"hidden\":");
+        buf_f32_array(out, g->hidden, g->info->hidden_width);
+    }
+    layers_put(&g->layers, out, sequence);
+}
+
 /* Where the session will stand behind this token, and what else a text that is taken up there
  * needs; none while the end of the text is held back. */
 static void write_id(const struct generate_job *g, const struct job_sequence *sequence,
@@ -144,6 +155,7 @@ void generate_event(struct generate_job *g, struct job_sequence *sequence, const
         buf_putc(out, ',');
         put_logprob(g, out, logits, token);
     }
+    generate_put_layers(g, sequence);
     text_event_end(g);
 }
 

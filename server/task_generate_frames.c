@@ -72,6 +72,7 @@ static void frame_event(struct generate_job *g, const struct job_sequence *seque
     generate_event_place(g, sequence->index);
     buf_puts(out, ",\"frame\":");
     buf_f32_array(out, g->texts[sequence->index].frame, g->info->input_size);
+    generate_put_layers(g, sequence);
     buf_putc(out, '}');
     event_end(out);
 }

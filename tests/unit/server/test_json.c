@@ -137,7 +137,10 @@ static const struct {
     {PREDICT, "{" I ",\"return\":\"logits\"}", RNN_ETYPE, "return"},
     {PREDICT, "{" I ",\"return\":[\"logits\",3]}", RNN_ETYPE, "return[1]"},
     {PREDICT, "{" I ",\"return\":[\"logit\"]}", RNN_EFORMAT, "return[0]"},
-    {PREDICT, "{" I ",\"return\":[\"hidden\",\"gates\"]}", RNN_EUNSUPPORTED, "return[1]"},
+    {PREDICT, "{" I ",\"return\":[\"hidden\",\"gate\"]}", RNN_EFORMAT, "return[1]"},
+    {GENERATE, "{" I ",\"return\":[\"cell\"]}", RNN_EFORMAT, "return"},
+    {GENERATE, "{" I ",\"stream\":true,\"n\":2,\"return\":[\"cell\"]}", RNN_EFORMAT, "return"},
+    {GENERATE, "{" I ",\"stream\":true,\"return\":[\"logits\"]}", RNN_EFORMAT, "return[0]"},
     {PREDICT, "{" I ",\"temperature\":1}", RNN_EFORMAT, "temperature"},
     /* generate */
     {GENERATE, "{" I ",\"best_of\":2,\"n\":3}", RNN_ERANGE, "best_of"},
