@@ -97,6 +97,26 @@ def test_g2p_is_as_good_as_it_says(shipped, how, said, margin, word_accuracy):
     assert abs(right - says[word_accuracy]) <= ties / len(some) + 1e-9
 
 
+# ---- captioner: from a picture's features to words ----
+
+def test_captioner_says_what_the_example_shows(shipped):
+    with open(os.path.join(SHIPPED, "captioner", "example.json"), "rb") as f:
+        body = f.read()
+    results = shipped.ok("/generate", body)["results"]
+    known = {tuple(e["features"]): e["label"] for e in examples("captioner")}
+    shown = [known[tuple(frame)] for (frame,) in json.loads(body)["inputs"]]
+    assert texts_of(results) == shown and len(set(shown)) == 4
+
+
+def test_captioner_is_as_good_as_it_says(shipped):
+    some, says = examples("captioner"), quality("captioner")
+    answers = texts_of(ask(shipped, "/generate", "captioner", [[e["features"]] for e in some], temperature=0))
+    ties = check(answers, [e["pred"] for e in some], [e["margin"] for e in some])
+    right = share([got == e["label"] for got, e in zip(answers, some)])
+    assert len(some) == says["testfile_n"]
+    assert abs(right - says["testfile_exact"]) <= ties / len(some) + 1e-9
+
+
 # ---- tagger: a label for each word ----
 
 def labels_of(result):
