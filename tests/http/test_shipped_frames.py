@@ -4,6 +4,7 @@ Each answers its own test file, and what comes of it is compared with metrics.js
 Each is also fed frame by frame through a session, which gives the same answers to the byte; those that write frames roll out what
 comes next.
 """
+import csv
 import json
 import math
 import os
@@ -94,6 +95,49 @@ def test_recogniser_hears_its_example(shipped):
     outputs = shipped.ok("/predict", example)["outputs"]
     assert len(outputs) == len(example["input"])
     assert spoken([output["top"][0]["label"] for output in outputs]) == EXAMPLE
+
+
+# ---- forecaster ----
+
+WEEK, DAY = 336, 48
+
+
+@pytest.fixture(scope="module")
+def demand():
+    with open(os.path.join(SHIPPED, "forecaster", "test.csv"), newline="", encoding="utf-8") as f:
+        return [float(row["demand"]) for row in csv.DictReader(f)]
+
+
+def rms(values):
+    return math.sqrt(sum(v * v for v in values) / len(values))
+
+
+def test_forecaster_is_as_good_and_as_sure_as_its_card_says(shipped, demand):
+    want = quality("forecaster")["half_hour"]
+    outputs = shipped.ok("/predict", {"model": "forecaster", "input": [[d] for d in demand[:-1]], "steps": "all"})["outputs"][WEEK - 1:]
+    truth = demand[WEEK:]
+    off = [output["values"][0] - d for output, d in zip(outputs, truth, strict=True)]
+    assert len(truth) == want["forecasts"]
+    assert rms(off) == pytest.approx(want["model"]["rmse"], rel=1e-4)
+    for k, share in want["inside"].items():
+        inside = sum(abs(o) <= int(k) * output["std"][0] for o, output in zip(off, outputs))
+        assert inside / len(off) == pytest.approx(share, abs=1.5 / len(off))
+    assert rms(off) < min(want[other]["rmse"] for other in ("persistence", "a_week_before"))
+
+
+def test_forecaster_rolls_a_day_out_as_well_as_its_card_says(shipped, demand):
+    want = quality("forecaster")["day"]
+    midnights = range(WEEK, len(demand), DAY)
+    answer = shipped.ok("/generate", {"model": "forecaster", "inputs": [[[d] for d in demand[:at]] for at in midnights],
+                                      "max_frames": DAY, "temperature": 0})
+    off = [frame[0] - demand[at + i] for at, result in zip(midnights, answer["results"], strict=True)
+           for i, frame in enumerate(result["choices"][0]["frames"])]
+    assert len(off) == want["forecasts"]
+    assert rms(off) == pytest.approx(want["model"]["rmse"], rel=1e-3)
+
+
+def test_forecaster_streamed(shipped, demand):
+    check_streamed(shipped, "forecaster", [[d] for d in demand[:100]])
 
 
 # ---- drawing ----
