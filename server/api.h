@@ -166,6 +166,20 @@ struct session_request {
 api_reader session_request_read;
 void session_request_free(struct session_request *request);
 
+struct blend_source {
+    char id[SESSION_ID_MAX + 1];
+    double weight;
+};
+
+struct blend_request {
+    char id[SESSION_ID_MAX + 1]; /* of the new one; "": mint */
+    int64_t ttl_s;
+    struct blend_source *sources; /* [n] */
+    size_t n;
+};
+api_reader blend_request_read;
+void blend_request_free(struct blend_request *request);
+
 struct snapshot_request {
     char name[SESSION_ID_MAX + 1];
     bool replace;
@@ -214,6 +228,15 @@ int api_state_read(const struct rnn_model *model, const void *bytes, size_t len,
                    struct rnn_state *state, struct rnn_err *err);
 void api_state_refuse(struct request *request, const struct rnn_err *err);
 
+/* The fields of every call that opens a session: id and ttl_seconds. */
+int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
+                           const struct config *config, struct rnn_err *err);
+
+/* Opens a session at a state (copied) with a fresh seed, and answers. */
+void api_session_open(struct request *request, const char *id, int64_t ttl_s,
+                      struct rnn_model *model, const char *model_name,
+                      const struct rnn_state *state);
+
 /* ---- Handlers ---- */
 
 void api_predict(struct request *request, const char *arg);
@@ -225,6 +248,7 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_blend(struct request *request, const char *arg);
 void api_session_stream(struct request *request, const char *arg);
 void api_stream(struct request *request, const char *arg);
 void api_session_snapshot(struct request *request, const char *arg);
