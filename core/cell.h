@@ -44,6 +44,8 @@ struct rnn_cell_ops {
     bool may_activate;     /* activation is allowed: the name does not fix it */
     bool may_peephole;     /* peepholes are allowed */
     bool may_input_forget; /* input_forget is allowed */
+    const char *const *gate_names; /* [n_gates], what show() writes, in PyTorch's order; NULL: the
+                                      cell has no gates to show */
     struct rnn_cell_settings preset;
 
     /* One row.  gates [n_blocks * 64] in; h [16 * n_vectors] the old hidden state, not read by
@@ -52,6 +54,13 @@ struct rnn_cell_ops {
      * past `hidden` come in as zero; what goes out there is cleared by the caller. */
     void (*finish)(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
                    const float *gates, const float *h, float *c, float *out, size_t n_vectors);
+
+    /* With gate_names: what each gate was, after its activation, to shown[n_gates][hidden].  Called
+     * after finish() with the gate row that it had; c_before [hidden] may be the last gate's own
+     * place.  For looking at, not for computing with: a gate is rounded once more than in finish().
+     */
+    void (*show)(const struct rnn_kernels *kernels, const struct rnn_cell *cell, const float *gates,
+                 const float *c_before, const float *c_after, float *shown, size_t hidden);
 
     /* With n_again: what its product runs over, after the first recurrent product.  out
      * [16 * n_vectors] is not h. */
@@ -65,6 +74,14 @@ static inline size_t rnn_cell_place(const struct rnn_cell_ops *cell, unsigned sl
     if (cell->n_gates == 1)
         return unit;
     return unit / RNN_LANES * RNN_BLOCK + slot * RNN_LANES + unit % RNN_LANES;
+}
+
+/* Gathers the sums of a slot: out [hidden]. */
+static inline void rnn_cell_gather(const struct rnn_cell_ops *cell, const float *gates,
+                                   unsigned slot, float *out, size_t hidden)
+{
+    for (size_t u = 0; u < hidden; u++)
+        out[u] = gates[rnn_cell_place(cell, slot, u)];
 }
 
 /* All cells; NULL-ended.  Stands in models/registry.c. */

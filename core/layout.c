@@ -15,6 +15,7 @@ struct layout {
     unsigned stack_index;
     unsigned recurrent; /* recurrent layers of it so far */
     size_t offset;      /* floats of the state given away */
+    size_t shown;       /* floats of gates given away */
 };
 
 static size_t max_size(size_t a, size_t b)
@@ -42,6 +43,27 @@ static size_t add_part(struct layout *l, const char *kind, unsigned layer, unsig
 
 /* ---- Layers ---- */
 
+/* Places for the gates of a layer, for those who want to look at them. */
+static void add_gates(struct layout *l, struct rnn_layer *layer, unsigned direction)
+{
+    const struct rnn_cell_ops *cell = layer->cell.ops;
+    struct rnn_model *model = l->model;
+
+    layer->shown_at = RNN_NOWHERE;
+    if (!cell->gate_names)
+        return;
+    layer->shown_at = l->shown;
+    for (unsigned g = 0; g < cell->n_gates; g++) {
+        model->gates[model->n_gates++] = (struct rnn_gate){.name = cell->gate_names[g],
+                                                           .stack = l->stack_index,
+                                                           .layer = l->recurrent,
+                                                           .direction = direction,
+                                                           .offset = l->shown,
+                                                           .size = layer->hidden};
+        l->shown += layer->hidden;
+    }
+}
+
 static void shape_recurrent(struct layout *l, struct rnn_layer *layer,
                             const struct rnn_layer_spec *spec, unsigned direction)
 {
@@ -64,6 +86,7 @@ static void shape_recurrent(struct layout *l, struct rnn_layer *layer,
     layer->h_at = add_part(l, "h", l->recurrent, direction, layer->width);
     if (cell->has_c)
         layer->c_at = add_part(l, "c", l->recurrent, direction, layer->hidden);
+    add_gates(l, layer, direction);
 }
 
 static void shape_dense(struct rnn_layer *layer, size_t in_width, size_t out_width)
@@ -317,7 +340,8 @@ static bool allocate(struct rnn_model *model)
     model->layers = calloc(n_layers, sizeof *model->layers);
     model->passes = calloc(n_layers, sizeof *model->passes);
     model->parts = calloc(2 * n_layers, sizeof *model->parts);
-    return model->layers && model->passes && model->parts;
+    model->gates = calloc(RNN_GATES_MAX * n_layers, sizeof *model->gates);
+    return model->layers && model->passes && model->parts && model->gates;
 }
 
 int model_lay_out(struct rnn_model *model, struct rnn_err *err)
@@ -338,5 +362,6 @@ int model_lay_out(struct rnn_model *model, struct rnn_err *err)
         model->bridge = add_dense_pass(model, bridge->reads, bridge->writes, &bridge->activation);
     measure(model);
     model->memory_floats = l.offset;
+    model->info.gates_width = l.shown;
     return 0;
 }

@@ -149,6 +149,7 @@ static void destroy(struct rnn_model *model)
     free(model->layers);
     free(model->passes);
     free(model->parts);
+    free(model->gates);
     model_free_states(model);
     if (model->texts.tokenizer)
         model->texts.tokenizer->ops->free(model->texts.tokenizer);

@@ -35,6 +35,7 @@ struct rnn_layer {
     struct rnn_panels again; /* over what the cell's reset() gives; k == 0: none */
     struct rnn_panels proj;  /* k == 0: none */
     size_t h_at, c_at;       /* in floats from the state's memory */
+    size_t shown_at;         /* of its gates in a row's `gates`; cells without: RNN_NOWHERE */
 
     struct rnn_activation activation; /* dense */
     const float *scale, *shift;       /* [out_width], affine and normalisation */
@@ -121,6 +122,8 @@ struct rnn_model {
 
     struct rnn_state_part *parts;
     size_t n_parts;
+    struct rnn_gate *gates;
+    size_t n_gates;
     size_t memory_floats;
     char **state_names; /* [n_states + 1], NULL at the end: the initial states that it ships */
     struct rnn_state **states; /* [n_states] */

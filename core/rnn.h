@@ -66,6 +66,7 @@ struct rnn_model_info {
     bool has_head;
     enum rnn_head_activation activation;
     size_t hidden_width; /* floats in the output of the layer under the readout */
+    size_t gates_width;  /* floats of all gates; 0: no cell of it has any */
     size_t output_size; /* floats in a row's logits; the top layer's width where there is no head */
     size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
     size_t components;  /* of a mixture; 0: none */
@@ -136,6 +137,15 @@ struct rnn_state_part {
 };
 const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts);
 
+/* The gates of the recurrent layers, in the order of layers and of PyTorch: where each stands in a
+ * row's `gates`. */
+struct rnn_gate {
+    const char *name; /* "input", "forget", "candidate", "output"; "reset", "update", "candidate" */
+    unsigned stack, layer, direction; /* as in a state's parts */
+    size_t offset, size;              /* in floats */
+};
+const struct rnn_gate *rnn_gates(const struct rnn_model *model, size_t *n_gates);
+
 /* What a part is called: "h.l0", "c.l1", "encoder.h.l0_reverse", "y", "pool".  `out` holds
  * RNN_PART_NAME_MAX bytes. */
 #define RNN_PART_NAME_MAX 48
@@ -192,6 +202,8 @@ struct rnn_row {
     float *hidden; /* out [hidden_width]: with logits, or fed nothing, the vector that they are made
                       of, under the readout and before an attention; else the step's output under
                       the readout.  The two differ only in a many-to-one model.  NULL: not wanted */
+    float *gates;  /* out [gates_width], what the gates were, of the layers that are stepped; NULL:
+                      not wanted */
 };
 
 /* One time step of n_rows ≤ rows_max rows.  Cannot fail, allocates nothing.  Flushes denormals to

@@ -25,6 +25,12 @@ const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size
     return model->parts;
 }
 
+const struct rnn_gate *rnn_gates(const struct rnn_model *model, size_t *n_gates)
+{
+    *n_gates = model->n_gates;
+    return model->gates;
+}
+
 void rnn_state_part_name(const struct rnn_state_part *part, char *out)
 {
     const char *stack = part->stack == 1 ? "encoder." : "";

@@ -229,6 +229,12 @@ static void clear_padding(float *units, size_t n)
     memset(units + n, 0, (RNN_PAD_LANES(n) - n) * sizeof *units);
 }
 
+/* Where the row's gates of this layer are wanted; NULL: they are not. */
+static float *shown_of(const struct rnn_layer *layer, const struct rnn_row *row)
+{
+    return row->gates && layer->shown_at != RNN_NOWHERE ? row->gates + layer->shown_at : NULL;
+}
+
 /* Recurrent product and cell. */
 static void end_recurrent(const struct rnn_layer *layer, struct rnn_scratch *s,
                           const struct rnn_kernels *kernels, size_t n)
@@ -245,12 +251,18 @@ static void end_recurrent(const struct rnn_layer *layer, struct rnn_scratch *s,
         float *h = memory + layer->h_at;
         float *c = cell->has_c ? memory + layer->c_at : NULL;
         float *to = layer->proj.k ? s->hidden + r * s->hidden_stride : h;
+        float *shown = shown_of(layer, s->rows[r]);
+        float *c_before = shown ? shown + (cell->n_gates - 1) * layer->hidden : NULL;
 
+        if (shown && c)
+            memcpy(c_before, c, layer->hidden * sizeof *c);
         cell->finish(kernels, &layer->cell, s->out[r], h, c, to,
                      RNN_PAD_LANES(layer->hidden) / RNN_LANES);
         clear_padding(to, layer->hidden);
         if (c)
             clear_padding(c, layer->hidden);
+        if (shown)
+            cell->show(kernels, &layer->cell, s->out[r], c_before, c, shown, layer->hidden);
     }
     if (layer->proj.k)
         project(layer, s, kernels, n);

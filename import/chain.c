@@ -45,7 +45,10 @@ static bool counts_after(const struct element *a, const struct element *b)
 
 static bool stands_after(const struct search *s, const struct element *a, const struct element *b)
 {
-    return s->ordered ? a->first > b->first : counts_after(a, b);
+    if (s->ordered)
+        return a->first > b->first;
+    return counts_after(a, b) || (a->kind == ELEMENT_MATRIX && b->kind == ELEMENT_RNN &&
+                                  name_is_head(a->name, a->name_len));
 }
 
 /* Pairs that stand the other way round in the file, or are numbered so. */

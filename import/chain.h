@@ -28,8 +28,9 @@ struct chain_ways {
 
 /* Finds every order of modules in which each reads as many numbers as the one before gives, all
  * recurrent ones are in it, and as many of the others as can be.  Where the file's order means
- * something, the way nearest to it is the only one; elsewhere, the one that counts upwards.
- * RNN_ESHAPE where the recurrent modules do not connect; RNN_EFORMAT where there is none. */
+ * something, the way nearest to it is the only one; elsewhere, the one that counts upwards and has
+ * what is named like a head above the recurrent ones. RNN_ESHAPE where the recurrent modules do not
+ * connect; RNN_EFORMAT where there is none. */
 int chain_find(struct chain_ways *out, const struct element *const *elements, size_t n,
                bool ordered, struct rnn_err *err);
 

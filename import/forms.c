@@ -1,8 +1,11 @@
 /* The table of conversions, and what they share.  See forms.h. */
 #include "import/forms.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "base/checked.h"
 
 static int (*const conversions[])(struct archive *, const struct import_options *,
                                   struct rnn_err *) = {convert_norms, convert_drops, convert_tf2,
@@ -22,16 +25,17 @@ int forms_make(struct archive *archive, const struct archive_tensor *proto, cons
                size_t len, const char *end, unsigned char **bytes, struct rnn_err *err)
 {
     struct archive_tensor tensor = *proto;
-    size_t elements = 1, size = len + strlen(end) + 1;
+    size_t room = tensor.type->bytes, size = len + strlen(end) + 1;
     char *text = archive_alloc(archive, size, err);
 
     for (size_t i = 0; i < tensor.rank; i++)
-        elements *= tensor.shape[i]; /* no larger than what it is made of */
-    *bytes = text ? archive_alloc(archive, elements * tensor.type->bytes, err) : NULL;
+        if (!checked_mul(room, tensor.shape[i], &room))
+            room = SIZE_MAX; /* more than may be had */
+    *bytes = text ? archive_alloc(archive, room, err) : NULL;
     if (!*bytes)
         return err ? err->code : RNN_ENOMEM;
     snprintf(text, size, "%.*s%s", (int)len, name, end);
-    memset(*bytes, 0, elements * tensor.type->bytes);
+    memset(*bytes, 0, room);
     tensor.name = text;
     tensor.data = *bytes;
     tensor.made = true;

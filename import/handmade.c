@@ -184,46 +184,69 @@ static int make_pick(const struct cell *c, const struct pair *p)
     return rc;
 }
 
+/* What the user says that i2h's activation is; NULL: nothing. */
+static const char *said_activation(const struct cell *c, const struct import_options *options)
+{
+    const char *said = options->activation;
+
+    for (size_t i = 0; i < options->n_activations; i++) {
+        const struct import_pair *pair = &options->activations[i];
+
+        if (pair->from_len == c->len + 3 && memcmp(pair->from, c->path, pair->from_len) == 0)
+            said = pair->to;
+    }
+    return said;
+}
+
+/* The cell as the file has it, for the second opinion. */
+static int keep_original(const struct cell *c, const struct pair *p)
+{
+    struct archive_cell original = {.form = FORM_JOINED,
+                                    .in = c->in,
+                                    .hidden = c->hidden,
+                                    .kernel = p->i2h,
+                                    .bias = p->i2h_bias,
+                                    .candidate = p->i2o,
+                                    .candidate_bias = p->i2o_bias};
+
+    original.module = archive_text(c->archive, c->path, c->len + strlen("i2h"), c->err);
+    return original.module ? archive_add_cell(c->archive, &original, c->err) : RNN_ENOMEM;
+}
+
 static int convert_pair(struct cell *c, const struct import_options *options)
 {
-    struct archive_cell original = {.form = FORM_JOINED, .in = c->in};
-    struct pair p = {.bias = true};
-    char module[ARCHIVE_NAME_MAX + 1];
+    const char *said = said_activation(c, options);
+    struct pair p = {0};
+    bool other;
     int rc;
 
-    if (options->activation && strcmp(options->activation, "linear") != 0)
+    if (said && strcmp(said, "linear") != 0)
         return rnn_fail(c->err, RNN_EUNSUPPORTED,
                         "'%.*si2o' reads the state before the step; with an activation in i2h "
                         "(--activation %s) no model of rnnd computes that",
-                        (int)c->len, c->path, options->activation);
+                        (int)c->len, c->path, said);
     (void)take(c, "i2h.weight", &p.i2h);
     (void)take(c, "i2o.weight", &p.i2o);
-    p.bias = take(c, "i2h.bias", &p.i2h_bias) && take(c, "i2o.bias", &p.i2o_bias);
+    p.bias = take(c, "i2h.bias", &p.i2h_bias);
+    other = take(c, "i2o.bias", &p.i2o_bias);
     p.outputs = p.i2o.shape[0];
-    rc = check_pair(c, &p);
+    rc = p.bias == other ? check_pair(c, &p)
+                         : odd_shape(c, &p.i2h, "of i2h and i2o, one has a bias and one has none");
     if (rc == 0)
         rc = make_pair_weights(c, &p);
     if (rc == 0)
         rc = make_pick(c, &p);
     if (rc == 0)
         rc = note_activation(c, "i2h", "i2h, i2o", "RNN_LINEAR");
-    if (rc < 0)
-        return rc;
-    archive_note(c->archive,
-                 "'%.*si2h' and 'i2o' read the input and the state before the step: taken for the "
-                 "cell of PyTorch's tutorial, without an activation; the outputs became a part of "
-                 "the state, %zu + %zu units",
-                 (int)c->len, c->path, c->hidden, p.outputs);
-    snprintf(module, sizeof module, "%.*si2h", (int)c->len, c->path);
-    original.module = archive_text(c->archive, module, strlen(module), c->err);
-    if (!original.module)
-        return RNN_ENOMEM;
-    original.hidden = c->hidden;
-    original.kernel = p.i2h;
-    original.candidate = p.i2o;
-    original.bias = p.i2h_bias;
-    original.candidate_bias = p.i2o_bias;
-    return archive_add_cell(c->archive, &original, c->err);
+    if (rc == 0)
+        rc = keep_original(c, &p);
+    if (rc == 0)
+        archive_note(c->archive,
+                     "'%.*si2h' and 'i2o' read the input and the state before the step: taken for "
+                     "the cell of PyTorch's tutorial, without an activation; the outputs became a "
+                     "part of the state, %zu + %zu units",
+                     (int)c->len, c->path, c->hidden, p.outputs);
+    return rc;
 }
 
 /* ---- i2h and h2h ---- */

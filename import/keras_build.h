@@ -108,6 +108,16 @@ bool keras_activation_put(struct cJSON *object, const char *key,
 int keras_recurrent(struct keras_build *build, const struct keras_layer *layer);
 int keras_bidirectional(struct keras_build *build, const struct keras_layer *layer);
 
+/* Layers that scale and shift (import/keras_norms.c). */
+int keras_batch_norm(struct keras_build *build, const struct keras_layer *layer);
+int keras_layer_norm(struct keras_build *build, const struct keras_layer *layer);
+int keras_normalization(struct keras_build *build, const struct keras_layer *layer);
+int keras_rescaling(struct keras_build *build, const struct keras_layer *layer);
+
+/* The dense layer right below, if nothing has been done to its sums; NULL: none
+ * (import/keras_layers.c). */
+struct keras_module *keras_bare_dense(struct keras_build *build);
+
 /* The steps become one vector here. */
 int keras_read_out(struct keras_build *build, const struct keras_layer *layer, const char *pool);
 

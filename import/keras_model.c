@@ -282,14 +282,10 @@ static int follow(struct keras_model *model, const struct cJSON *list, const cha
             last = inbound_of(cJSON_GetArrayItem(list, (int)at), &calls).first;
         }
     }
-    for (size_t i = 0; rc == 0 && i < model->n; i++) {
-        if (met[i])
-            continue;
-        if (!makes_mask(&model->layers[i]))
+    for (size_t i = 0; rc == 0 && i < model->n; i++)
+        if (!met[i] && !makes_mask(&model->layers[i]))
             rc = keras_layer_fail(err, RNN_EUNSUPPORTED, &model->layers[i],
                                   "it is a branch; only a chain of layers can be read");
-        model->n_skipped++;
-    }
     if (rc == 0) {
         memmove(chain, chain + model->n - n, n * sizeof *chain);
         free(model->layers);

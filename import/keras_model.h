@@ -33,7 +33,6 @@ struct keras_model {
     struct keras_layer *layers; /* [n], from input to output */
     size_t n;
     const struct cJSON *input_shape; /* [null, steps, numbers], or NULL: it is not said */
-    size_t n_skipped;                /* operations that only make masks */
 };
 
 /* Parses the text.  `version` is what the container says, or NULL; the text's own word wins.  The

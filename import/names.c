@@ -149,6 +149,21 @@ enum name_hint name_hint(const char *module, size_t len)
     return contains(module + at, len - at, "encod") ? HINT_EMBEDDING : HINT_NONE;
 }
 
+bool name_is_head(const char *module, size_t len)
+{
+    static const char *const words[] = {"head",    "fc",    "out", "decod", "class",
+                                        "softmax", "logit", "h2o", "o2o",   NULL};
+    size_t at = last_component(module, len);
+
+    if (contains(module + at, len - at, "in_") || contains(module + at, len - at, "_in") ||
+        contains(module + at, len - at, "input"))
+        return false;
+    for (size_t i = 0; words[i]; i++)
+        if (contains(module + at, len - at, words[i]))
+            return true;
+    return false;
+}
+
 int name_side(const char *module, size_t len)
 {
     for (size_t i = 0; i + 3 <= len; i++) {

@@ -41,6 +41,10 @@ enum name_hint { HINT_NONE, HINT_EMBEDDING, HINT_LINEAR };
 /* What a module's own name suggests. */
 enum name_hint name_hint(const char *module, size_t len);
 
+/* Whether the module calls itself the one that gives the outputs: "fc_out", "softmax", "h2o"; not
+ * "proj_in". */
+bool name_is_head(const char *module, size_t len);
+
 /* Whether the module is one of an encoder ('e'), of a decoder ('d'), or neither (0), by the
  * beginning of one of its components. */
 int name_side(const char *module, size_t len);

@@ -204,21 +204,25 @@ static int add_dense(struct emitter *e, const struct module *m)
     return rc < 0 || !m->shift ? rc : add_vector(e, "bias", m->shift, 0, gives);
 }
 
-static int add_affine(struct emitter *e, const struct module *m)
+static int add_scales(struct emitter *e, const struct module *m, const char *scale,
+                      const char *shift)
 {
     int rc;
 
     if (m->gives == 0)
         return onnx_stop(e->run, m->first->node, "how many numbers it acts on is not known");
-    rc = add_vector(e, "scale", m->scale, 1, m->gives);
-    return rc < 0 ? rc : add_vector(e, "shift", m->shift, 0, m->gives);
+    rc = add_vector(e, scale, m->scale, 1, m->gives);
+    return rc < 0 ? rc : add_vector(e, shift, m->shift, 0, m->gives);
 }
 
 static int add_norm(struct emitter *e, const struct module *m)
 {
     const struct onnx_tensor *t = &m->norm->tensor, *second = &m->norm->second;
-    int rc = add_tensor(e, "weight", t, t->data, 1, t->elements, 0);
+    int rc;
 
+    if (t->elements == 0)
+        return add_scales(e, m, "weight", "bias");
+    rc = add_tensor(e, "weight", t, t->data, 1, t->elements, 0);
     return rc < 0 ? rc : add_tensor(e, "bias", second, second->data, 1, second->elements, 0);
 }
 
@@ -279,7 +283,7 @@ static int add_module_tensors(struct emitter *e, const struct module *m)
     case MODULE_DENSE:
         return add_dense(e, m);
     case MODULE_AFFINE:
-        return add_affine(e, m);
+        return add_scales(e, m, "scale", "shift");
     case MODULE_NORM:
         return add_norm(e, m);
     default:
@@ -350,8 +354,8 @@ static int add_stack(struct emitter *e, struct cJSON *config)
 
 static bool reads_tokens(const struct emitter *e)
 {
-    return onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING) || onnx_is_at(e, 1, ONNX_STAGE_ONE_HOT) ||
-           e->chain->one_hot;
+    return onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING) ||
+           onnx_chain_is(e->chain, 1, ONNX_STAGE_ONE_HOT) || e->chain->one_hot;
 }
 
 /* Token ids, or numbers of a step, that the model reads. */
@@ -359,15 +363,15 @@ static size_t input_size(const struct emitter *e)
 {
     const struct onnx_stage *first = onnx_stage_at(e, 1);
 
-    if (onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING))
+    if (onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING))
         return first->tensor.shape[0];
-    return onnx_is_at(e, 1, ONNX_STAGE_ONE_HOT) ? first->width : e->chain->width;
+    return onnx_chain_is(e->chain, 1, ONNX_STAGE_ONE_HOT) ? first->width : e->chain->width;
 }
 
 static int add_input(struct emitter *e, struct cJSON *config)
 {
     const struct onnx_stage *first = onnx_stage_at(e, 1);
-    bool embedding = onnx_is_at(e, 1, ONNX_STAGE_EMBEDDING);
+    bool embedding = onnx_chain_is(e->chain, 1, ONNX_STAGE_EMBEDDING);
     size_t size = input_size(e);
     struct cJSON *json = cJSON_CreateObject();
     bool good;

@@ -278,7 +278,7 @@ int onnx_fold(struct onnx_run *run, const struct onnx_node *node,
 
     *known = false;
     for (size_t i = 0; i < node->n_inputs; i++)
-        if (inputs[i]->kind == ONNX_INPUT || inputs[i]->kind == ONNX_DATA)
+        if (onnx_is_data(inputs[i]) || inputs[i]->kind == ONNX_MOMENT)
             return 0;
     for (size_t i = 0; i < sizeof folds / sizeof *folds; i++) {
         if (strcmp(folds[i].op, node->op) != 0)

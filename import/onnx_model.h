@@ -21,6 +21,9 @@ struct onnx_chain {
  * the session.  RNN_EUNSUPPORTED with the first node that stands in the way. */
 int onnx_chain_find(struct onnx_run *run, struct onnx_chain *out);
 
+/* Whether there is a stage `i`, of that kind. */
+bool onnx_chain_is(const struct onnx_chain *chain, size_t i, enum onnx_stage_kind kind);
+
 /* import/onnx_wishes.c: what the user wants of it.  RNN_EUNSUPPORTED where the file is against it.
  */
 int onnx_wishes(struct onnx_run *run, struct onnx_chain *chain);

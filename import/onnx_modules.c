@@ -47,11 +47,6 @@ const struct onnx_stage *onnx_stage_at(const struct emitter *e, size_t i)
     return i < e->chain->n ? e->chain->stages[i] : NULL;
 }
 
-bool onnx_is_at(const struct emitter *e, size_t i, enum onnx_stage_kind kind)
-{
-    return i < e->chain->n && e->chain->stages[i]->kind == kind;
-}
-
 /* Takes a residual that spans all of the module, or stops. */
 static int read_residual(struct emitter *e, struct module *m, size_t *at)
 {
@@ -77,7 +72,7 @@ static int read_rnn(struct emitter *e, struct module *m, size_t *at)
         return e->run->err->code;
     m->layers[0] = &e->run->layers[m->first->layer];
     ++*at;
-    if (onnx_is_at(e, *at, ONNX_STAGE_MERGE))
+    if (onnx_chain_is(e->chain, *at, ONNX_STAGE_MERGE))
         m->merge = e->chain->stages[(*at)++]->merge;
     return check_backwards(e, m->layers[0]);
 }
@@ -86,20 +81,19 @@ static int read_rnn(struct emitter *e, struct module *m, size_t *at)
 static void read_dense(struct emitter *e, struct module *m, size_t *at)
 {
     m->kind = MODULE_DENSE;
-    if (onnx_is_at(e, *at, ONNX_STAGE_PRODUCT))
+    if (onnx_chain_is(e->chain, *at, ONNX_STAGE_PRODUCT))
         m->product = e->chain->stages[(*at)++];
-    if (m->product && onnx_is_at(e, *at, ONNX_STAGE_SHIFT))
+    if (m->product && onnx_chain_is(e->chain, *at, ONNX_STAGE_SHIFT))
         m->shift = e->chain->stages[(*at)++];
-    if (onnx_is_at(e, *at, ONNX_STAGE_ACTIVATION))
+    if (onnx_chain_is(e->chain, *at, ONNX_STAGE_ACTIVATION))
         m->activation = e->chain->stages[(*at)++];
 }
 
-static void read_affine(struct emitter *e, struct module *m, size_t *at)
+static void read_scales(struct emitter *e, struct module *m, size_t *at)
 {
-    m->kind = MODULE_AFFINE;
-    if (onnx_is_at(e, *at, ONNX_STAGE_SCALE))
+    if (onnx_chain_is(e->chain, *at, ONNX_STAGE_SCALE))
         m->scale = e->chain->stages[(*at)++];
-    if (onnx_is_at(e, *at, ONNX_STAGE_SHIFT))
+    if (onnx_chain_is(e->chain, *at, ONNX_STAGE_SHIFT))
         m->shift = e->chain->stages[(*at)++];
 }
 
@@ -135,11 +129,14 @@ static int read_module(struct emitter *e, struct module *m, size_t *at)
         break;
     case ONNX_STAGE_SHIFT:
     case ONNX_STAGE_SCALE:
-        read_affine(e, m, at);
+        m->kind = MODULE_AFFINE;
+        read_scales(e, m, at);
         break;
     case ONNX_STAGE_NORM:
         m->kind = MODULE_NORM;
         m->norm = e->chain->stages[(*at)++];
+        if (m->norm->tensor.elements == 0)
+            read_scales(e, m, at);
         break;
     case ONNX_STAGE_READOUT:
         m->kind = MODULE_READOUT;
@@ -172,7 +169,8 @@ int onnx_modules_read(struct emitter *e)
     size_t at = 1;
     int rc = 0;
 
-    if (onnx_is_at(e, at, ONNX_STAGE_EMBEDDING) || onnx_is_at(e, at, ONNX_STAGE_ONE_HOT))
+    if (onnx_chain_is(e->chain, at, ONNX_STAGE_EMBEDDING) ||
+        onnx_chain_is(e->chain, at, ONNX_STAGE_ONE_HOT))
         at++;
     while (at < e->chain->n && rc == 0) {
         struct module *m = &e->modules[e->n], *before = e->n ? m - 1 : NULL;

@@ -38,7 +38,6 @@ int onnx_modules_read(struct emitter *e);
 
 /* Stage `i` of the chain; NULL: there are not as many. */
 const struct onnx_stage *onnx_stage_at(const struct emitter *e, size_t i);
-bool onnx_is_at(const struct emitter *e, size_t i, enum onnx_stage_kind kind);
 
 /* import/onnx_words.c: parts of config.json; NULL: out of memory. */
 struct cJSON *onnx_layer_json(const struct module *module);

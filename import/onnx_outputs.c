@@ -230,7 +230,7 @@ static void drop(struct onnx_chain *chain, size_t at)
     memmove(chain->stages + at, chain->stages + at + 1, (chain->n - at) * sizeof *chain->stages);
 }
 
-static bool is_kind(const struct onnx_chain *chain, size_t i, enum onnx_stage_kind kind)
+bool onnx_chain_is(const struct onnx_chain *chain, size_t i, enum onnx_stage_kind kind)
 {
     return i < chain->n && chain->stages[i]->kind == kind;
 }
@@ -240,7 +240,7 @@ static size_t top_layer(const struct onnx_chain *chain)
     size_t top = 0;
 
     for (size_t i = 0; i < chain->n; i++)
-        if (is_kind(chain, i, ONNX_STAGE_LAYER))
+        if (onnx_chain_is(chain, i, ONNX_STAGE_LAYER))
             top = i;
     return top;
 }
@@ -257,7 +257,7 @@ static int place_readout(struct finder *f)
     size_t at = 0, top = top_layer(chain);
 
     for (size_t i = chain->n; i-- > 0;)
-        if (is_kind(chain, i, ONNX_STAGE_READOUT)) {
+        if (onnx_chain_is(chain, i, ONNX_STAGE_READOUT)) {
             if (at)
                 return stop_at(f, at, "it reads out what has been read out");
             at = i;
@@ -268,8 +268,8 @@ static int place_readout(struct finder *f)
         return stop_at(f, top, "a recurrent layer above the one step that was read out");
     chain->many_to_one = true;
     chain->pool = chain->stages[at]->pool;
-    while (is_kind(chain, top + 1, ONNX_STAGE_MERGE) ||
-           is_kind(chain, top + 1, ONNX_STAGE_RESIDUAL))
+    while (onnx_chain_is(chain, top + 1, ONNX_STAGE_MERGE) ||
+           onnx_chain_is(chain, top + 1, ONNX_STAGE_RESIDUAL))
         top++;
     if (chain->pool == RNN_POOL_LAST)
         move_down(chain, at, top + 1);
@@ -284,12 +284,12 @@ static void find_stream(struct finder *f)
     bool given = false;
 
     for (size_t i = 0; i < chain->n; i++)
-        if (is_kind(chain, i, ONNX_STAGE_LAYER))
+        if (onnx_chain_is(chain, i, ONNX_STAGE_LAYER))
             given |= has_given_state(&run->layers[chain->stages[i]->layer]);
     chain->one_step =
         given && (run->time == ONNX_NO_AXIS || run->axes[run->time] == 1) && f->n_states > 0;
     for (size_t i = chain->n; chain->one_step && i-- > 0;)
-        if (is_kind(chain, i, ONNX_STAGE_READOUT) &&
+        if (onnx_chain_is(chain, i, ONNX_STAGE_READOUT) &&
             (chain->stages[i]->pool == RNN_POOL_LAST || chain->stages[i]->pool == RNN_POOL_FINAL))
             drop(chain, i);
 }
@@ -299,9 +299,10 @@ static int check_softmax(struct finder *f)
     struct onnx_chain *chain = f->chain;
 
     for (size_t i = 0; i + 1 < chain->n; i++)
-        if (is_kind(chain, i, ONNX_STAGE_SOFTMAX) || is_kind(chain, i, ONNX_STAGE_LOG_SOFTMAX))
+        if (onnx_chain_is(chain, i, ONNX_STAGE_SOFTMAX) ||
+            onnx_chain_is(chain, i, ONNX_STAGE_LOG_SOFTMAX))
             return stop_at(f, i, "a softmax that is not the last of the model");
-    if (is_kind(chain, chain->n - 1, ONNX_STAGE_LOG_SOFTMAX))
+    if (onnx_chain_is(chain, chain->n - 1, ONNX_STAGE_LOG_SOFTMAX))
         archive_note(f->run->archive,
                      "'%s': the model gives logarithms of probabilities; served "
                      "are the probabilities",

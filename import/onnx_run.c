@@ -300,6 +300,8 @@ static int apply(struct onnx_run *run, const struct onnx_node *node,
         if (node->attributes[i].kind == ONNX_GRAPH)
             return onnx_stop(run, node, "an operator with a graph of its own");
     rc = onnx_fold(run, node, inputs, outputs, &known);
+    if (!known && rc == 0)
+        rc = onnx_moments(run, node, inputs, outputs, &known);
     if (known || rc < 0)
         return rc;
     for (size_t i = 0; i < sizeof operators / sizeof *operators; i++)

@@ -131,6 +131,23 @@ static int find_pool(struct onnx_run *run, const struct onnx_node *node,
     return 0;
 }
 
+/* The same stage again, where the same has been read of a layer a short while ago. */
+static int stage_once(struct onnx_run *run, const struct onnx_stage *stage, size_t *out)
+{
+    size_t least = run->n_stages > 64 ? run->n_stages - 64 : 0;
+
+    for (size_t i = run->n_stages; i-- > least;) {
+        const struct onnx_stage *s = &run->stages[i];
+
+        if (s->kind == stage->kind && s->below == stage->below && s->merge == stage->merge &&
+            s->pool == stage->pool) {
+            *out = i;
+            return 0;
+        }
+    }
+    return onnx_stage_new(run, stage, out);
+}
+
 /* `merge` NULL: side by side. */
 static int settle_entries(struct onnx_run *run, const struct onnx_node *node,
                           struct onnx_value *value, const enum rnn_merge *merge)
@@ -153,12 +170,12 @@ static int settle_entries(struct onnx_run *run, const struct onnx_node *node,
         stage.merge = *merge;
         stage.below = value->stage;
         stage.width = run->layers[layer].hidden;
-        rc = onnx_stage_new(run, &stage, &value->stage);
+        rc = stage_once(run, &stage, &value->stage);
     }
     stage.kind = ONNX_STAGE_READOUT;
     stage.pool = pool;
     stage.below = value->stage;
-    return rc < 0 || steps ? rc : onnx_stage_new(run, &stage, &value->stage);
+    return rc < 0 || steps ? rc : stage_once(run, &stage, &value->stage);
 }
 
 int onnx_settle(struct onnx_run *run, const struct onnx_node *node, struct onnx_value *value,

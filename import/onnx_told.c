@@ -73,7 +73,7 @@ int onnx_ends(struct onnx_run *run, const struct onnx_node *node,
               const struct onnx_value *const *inputs, size_t place, const char *attribute,
               struct onnx_symbol *out, size_t *n)
 {
-    const struct onnx_attribute *a = onnx_attribute(node, attribute);
+    const struct onnx_attribute *a = attribute ? onnx_attribute(node, attribute) : NULL;
     const struct onnx_tensor *t;
 
     if (place >= node->n_inputs || inputs[place]->kind == ONNX_ABSENT) {

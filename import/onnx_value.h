@@ -41,8 +41,11 @@ enum onnx_kind {
     ONNX_CONSTANT, /* `tensor` */
     ONNX_UNIFORM, /* one number everywhere, `symbol` or `number`, of a shape that does not matter */
     ONNX_INPUT,   /* an input of the graph, as it came but for the order of its axes */
-    ONNX_DATA     /* what a stage gives, or states */
+    ONNX_DATA,    /* what a stage gives, or states */
+    ONNX_MOMENT   /* a step of a layer normalisation of what a stage gives (`moment`) */
 };
+
+enum onnx_moment { ONNX_MEAN, ONNX_CENTRED, ONNX_SQUARED, ONNX_VARIANCE, ONNX_DEVIATION };
 
 enum onnx_what {
     ONNX_STEPS, /* outputs of all steps */
@@ -72,6 +75,8 @@ struct onnx_value {
     bool is_cut;  /* and of one of its axes entries from `cut` on only */
     size_t cut;
 
+    enum onnx_moment moment; /* with `number` the ε of a variance or deviation */
+
     /* Data: either of a stage, or entries of recurrent nodes, one behind the other along the axis
      * features[0] where there are several.  The features are the product of one or two axes. */
     size_t stage;
@@ -95,7 +100,7 @@ enum onnx_stage_kind {
     ONNX_STAGE_SHIFT,   /* x + tensor, a vector or one number */
     ONNX_STAGE_SCALE,   /* x × tensor */
     ONNX_STAGE_ACTIVATION,
-    ONNX_STAGE_NORM,     /* layer normalisation by `tensor`, then `second` */
+    ONNX_STAGE_NORM,     /* layer normalisation, × `tensor` + `second`; empty: neither */
     ONNX_STAGE_RESIDUAL, /* + what stage `skip` gives */
     ONNX_STAGE_SOFTMAX,
     ONNX_STAGE_LOG_SOFTMAX,
@@ -118,9 +123,9 @@ struct onnx_stage {
 
 /* Where a layer's initial state comes from. */
 struct onnx_state {
-    bool given;           /* it is entry `at` of input `input`; else */
-    size_t input, at;     /* */
-    const double *values; /* [hidden]; NULL: zeros */
+    bool given; /* it is entry `at` of input `input` */
+    size_t input, at;
+    const double *values; /* not given: [hidden]; NULL: zeros */
 };
 
 struct onnx_direction {
@@ -274,6 +279,11 @@ onnx_operator onnx_matmul, onnx_gemm, onnx_binary, onnx_activate, onnx_softmax, 
  * letters of any case; false: none that a layer here can have.  *alpha and *beta tell whether it
  * takes them; where it has no defaults for them, they are NAN. */
 bool onnx_activation(const char *name, struct rnn_activation *out, bool *alpha, bool *beta);
+
+/* import/onnx_moments.c: layer normalisation, written out.  *known: the node is a step of it, or
+ * reads one. */
+int onnx_moments(struct onnx_run *run, const struct onnx_node *node,
+                 const struct onnx_value *const *inputs, struct onnx_value *outputs, bool *known);
 
 /* The value of that name; NULL: none. */
 struct onnx_value *onnx_value(const struct onnx_run *run, const char *name);

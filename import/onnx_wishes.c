@@ -31,14 +31,10 @@ static int check_idle(struct onnx_run *run)
     return 0;
 }
 
-static bool is_kind(const struct onnx_chain *chain, size_t i, enum onnx_stage_kind kind)
-{
-    return i < chain->n && chain->stages[i]->kind == kind;
-}
-
 static bool reads_tokens(const struct onnx_chain *chain)
 {
-    return is_kind(chain, 1, ONNX_STAGE_EMBEDDING) || is_kind(chain, 1, ONNX_STAGE_ONE_HOT);
+    return onnx_chain_is(chain, 1, ONNX_STAGE_EMBEDDING) ||
+           onnx_chain_is(chain, 1, ONNX_STAGE_ONE_HOT);
 }
 
 static int choose_input(struct onnx_run *run, struct onnx_chain *chain)
@@ -55,7 +51,8 @@ static bool runs_forwards(const struct onnx_run *run, const struct onnx_chain *c
     for (size_t i = 0; i < chain->n; i++) {
         const struct onnx_layer *layer = &run->layers[chain->stages[i]->layer];
 
-        if (is_kind(chain, i, ONNX_STAGE_LAYER) && (layer->n_directions == 2 || layer->backwards))
+        if (onnx_chain_is(chain, i, ONNX_STAGE_LAYER) &&
+            (layer->n_directions == 2 || layer->backwards))
             return false;
     }
     return true;
@@ -66,7 +63,7 @@ static void drop_readout(struct onnx_chain *chain)
     size_t n = 0;
 
     for (size_t i = 0; i < chain->n; i++)
-        if (!is_kind(chain, i, ONNX_STAGE_READOUT))
+        if (!onnx_chain_is(chain, i, ONNX_STAGE_READOUT))
             chain->stages[n++] = chain->stages[i];
     chain->n = n;
     chain->many_to_one = false;

@@ -204,7 +204,8 @@ static int make_activation(struct making *m, struct cJSON *list, const struct el
     const char *activation = stack_activation_behind(m->draft->options, e);
     struct archive_tensor unit = {.type = archive_type("F32"), .rank = 2, .shape = {n, n}};
     struct cJSON *json = add_module(list);
-    float *ones = n ? archive_alloc(m->draft->archive, n * n * sizeof *ones, m->err) : NULL;
+    float *ones =
+        n <= RNN_HIDDEN_MAX ? archive_alloc(m->draft->archive, n * n * sizeof *ones, m->err) : NULL;
     char name[64];
 
     if (!ones || !json || !put_text(json, "kind", "dense") || !put_number(json, "size", n) ||

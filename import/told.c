@@ -176,15 +176,17 @@ static bool same_value(const struct cJSON *a, const struct cJSON *b, const char 
     return !left || (right && cJSON_Compare(left, right, true));
 }
 
-/* Whether everything that the config says of a part, the guess says, too. */
-static bool same_part(const struct cJSON *config, const struct cJSON *guessed, const char *part)
+/* Whether everything that the config says of a part, but for the key `aside`, the guess says, too.
+ */
+static bool same_part(const struct cJSON *config, const struct cJSON *guessed, const char *part,
+                      const char *aside)
 {
     const struct cJSON *left = json_get(config, part), *right = json_get(guessed, part);
 
     if (!cJSON_IsObject(left) || !cJSON_IsObject(right))
         return !cJSON_IsObject(left) && !cJSON_IsObject(right);
     for (const struct cJSON *item = left->child; item; item = item->next)
-        if (strcmp(item->string, "activation") != 0 && !same_value(left, right, item->string))
+        if (strcmp(item->string, aside) != 0 && !same_value(left, right, item->string))
             return false;
     return true;
 }
@@ -195,9 +197,9 @@ static void take_opinion(struct draft *draft, struct draft *guessed)
     bool plain = !json_get(draft->config, "layers") && !json_get(draft->config, "encoder") &&
                  !json_get(draft->config, "pool") && !json_get(draft->config, "bridge");
 
-    if (!plain || !guessed->config || !same_part(draft->config, guessed->config, "input") ||
-        !same_part(draft->config, guessed->config, "rnn") ||
-        !same_part(draft->config, guessed->config, "head"))
+    if (!plain || !guessed->config || !same_part(draft->config, guessed->config, "input", "") ||
+        !same_part(draft->config, guessed->config, "rnn", "") ||
+        !same_part(draft->config, guessed->config, "head", "activation"))
         return;
     draft->opinion = guessed->opinion;
     guessed->opinion = (struct opinion){0};

@@ -43,16 +43,49 @@ static void finish_before(const struct rnn_kernels *kernels, const struct rnn_ce
     kernels->gru_before(&cell->settings, gates, h, out, n_vectors);
 }
 
+/* ---- To look at ---- */
+
+static const char *const gate_names[] = {"reset", "update", "candidate"};
+
+static void show_gate(const struct rnn_kernels *kernels, const struct rnn_cell *cell,
+                      const struct rnn_activation *f, float *gate, size_t hidden)
+{
+    if (cell->settings.clip > 0)
+        kernels->clamp(gate, cell->settings.clip, gate, hidden);
+    kernels->activate(f, gate, gate, hidden);
+}
+
+/* n's two sums have slots of their own where the reset comes after the product. */
+static void show(const struct rnn_kernels *kernels, const struct rnn_cell *cell, const float *gates,
+                 const float *c_before, const float *c_after, float *shown, size_t hidden)
+{
+    const struct rnn_cell_settings *settings = &cell->settings;
+    const unsigned char *slot = cell->ops->x_slot;
+    float *candidate = shown + 2 * hidden;
+
+    (void)c_before;
+    (void)c_after;
+    for (unsigned g = 0; g < 3; g++)
+        rnn_cell_gather(cell->ops, gates, slot[g], shown + g * hidden, hidden);
+    show_gate(kernels, cell, &settings->gate, shown, hidden);
+    show_gate(kernels, cell, &settings->gate, shown + hidden, hidden);
+    for (size_t u = 0; !cell->ops->resets_before && u < hidden; u++)
+        candidate[u] += shown[u] * gates[rnn_cell_place(cell->ops, cell->ops->h_slot[2], u)];
+    show_gate(kernels, cell, &settings->candidate, candidate, hidden);
+}
+
 const struct rnn_cell_ops rnn_cell_gru = {
     .name = "gru",
     .n_gates = 3,
     .x_slot = {1, 2, 0},
     .h_slot = {1, 2, 3},
     .may_activate = true,
+    .gate_names = gate_names,
     .preset = {.gate = {RNN_SIGMOID, 1, 0},
                .candidate = {RNN_TANH, 1, 1},
                .output = {RNN_TANH, 1, 1}},
     .finish = finish_after,
+    .show = show,
 };
 
 const struct rnn_cell_ops rnn_cell_gru_before = {
@@ -63,9 +96,11 @@ const struct rnn_cell_ops rnn_cell_gru_before = {
     .n_again = 1,
     .resets_before = true,
     .may_activate = true,
+    .gate_names = gate_names,
     .preset = {.gate = {RNN_SIGMOID, 1, 0},
                .candidate = {RNN_TANH, 1, 1},
                .output = {RNN_TANH, 1, 1}},
     .finish = finish_before,
     .reset = reset,
+    .show = show,
 };

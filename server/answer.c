@@ -142,7 +142,7 @@ void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_d
     buf_free(&bytes);
 }
 
-void answer_session(struct buf *out, const struct session_view *view)
+void answer_session_open(struct buf *out, const struct session_view *view)
 {
     buf_puts(out, "{\"id\":");
     answer_text(out, view->id);
@@ -165,5 +165,10 @@ void answer_session(struct buf *out, const struct session_view *view)
     put_bool(out, ",\"busy\":", view->busy);
     buf_puts(out, ",\"waiting\":");
     buf_u64(out, view->waiting);
+}
+
+void answer_session(struct buf *out, const struct session_view *view)
+{
+    answer_session_open(out, view);
     buf_putc(out, '}');
 }

@@ -42,6 +42,7 @@ void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_d
 
 /* A session as GET /sessions/{id} shows it. */
 void answer_session(struct buf *out, const struct session_view *view);
+void answer_session_open(struct buf *out, const struct session_view *view); /* without the '}' */
 
 /* Upper bounds, for refusing answers over the limit before computing them. */
 #define ANSWER_FLOAT_BYTES 17  /* -1.17549435e-38 and a comma */

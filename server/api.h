@@ -16,7 +16,9 @@
 #include "server/input.h"
 #include "server/job.h"
 #include "server/json.h"
+#include "server/layers.h"
 #include "server/models.h"
+#include "server/resume.h"
 
 /* What reads a body into `out`, a zeroed or unset request struct of the reader's own kind.  On
  * failure nothing is left to free. */
@@ -74,7 +76,13 @@ int api_want_writer(const struct rnn_model_info *info, const char *verb, struct 
 /* ---- Compute requests ---- */
 
 enum predict_steps { PREDICT_STEPS_LAST, PREDICT_STEPS_ALL, PREDICT_STEPS_MODEL };
-enum predict_return { PREDICT_PROBABILITIES = 1, PREDICT_LOGITS = 2, PREDICT_HIDDEN = 4 };
+enum predict_return {
+    PREDICT_PROBABILITIES = 1,
+    PREDICT_LOGITS = 2,
+    PREDICT_HIDDEN = 4,
+    PREDICT_CELL = 8,  /* of each layer, with its hidden state */
+    PREDICT_GATES = 16 /* the same with its gates */
+};
 
 struct predict_request {
     struct api_common common;
@@ -110,6 +118,8 @@ struct generate_request {
     int logprobs;  /* alternatives per token; -1: none asked for */
     bool echo;
     bool stream;
+    unsigned returns;      /* bits of enum predict_return, of hidden, cell and gates */
+    struct resume resume;  /* no field: where the stream broke off that this one continues */
     size_t beam_width;     /* 0: no beam search */
     double length_penalty; /* of a beam search */
 };
@@ -119,11 +129,22 @@ struct score_request {
     struct input_list targets; /* of models that write about their input; else one empty item */
 };
 
+/* The bits of layers.h among those of enum predict_return. */
+static inline unsigned api_layers(unsigned returns)
+{
+    return (returns & PREDICT_CELL ? LAYERS_CELL : 0u) |
+           (returns & PREDICT_GATES ? LAYERS_GATES : 0u);
+}
+
 api_reader predict_read, generate_read, score_read;
 body_fields predict_fields, generate_fields, score_fields; /* the same, of a parsed body */
 void predict_request_free(struct predict_request *request);
 void generate_request_free(struct generate_request *request);
 void score_request_free(struct score_request *request);
+
+/* Whether a stream of this request can be taken up where it broke off: one text, of a session that
+ * is advanced, whose draws depend on nothing but the state. */
+bool generate_may_resume(const struct generate_request *request);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */
@@ -144,6 +165,20 @@ struct session_request {
 };
 api_reader session_request_read;
 void session_request_free(struct session_request *request);
+
+struct blend_source {
+    char id[SESSION_ID_MAX + 1];
+    double weight;
+};
+
+struct blend_request {
+    char id[SESSION_ID_MAX + 1]; /* of the new one; "": mint */
+    int64_t ttl_s;
+    struct blend_source *sources; /* [n] */
+    size_t n;
+};
+api_reader blend_request_read;
+void blend_request_free(struct blend_request *request);
 
 struct snapshot_request {
     char name[SESSION_ID_MAX + 1];
@@ -193,6 +228,15 @@ int api_state_read(const struct rnn_model *model, const void *bytes, size_t len,
                    struct rnn_state *state, struct rnn_err *err);
 void api_state_refuse(struct request *request, const struct rnn_err *err);
 
+/* The fields of every call that opens a session: id and ttl_seconds. */
+int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
+                           const struct config *config, struct rnn_err *err);
+
+/* Opens a session at a state (copied) with a fresh seed, and answers. */
+void api_session_open(struct request *request, const char *id, int64_t ttl_s,
+                      struct rnn_model *model, const char *model_name,
+                      const struct rnn_state *state);
+
 /* ---- Handlers ---- */
 
 void api_predict(struct request *request, const char *arg);
@@ -204,6 +248,7 @@ void api_session_get(struct request *request, const char *arg);
 void api_session_delete(struct request *request, const char *arg);
 void api_session_reset(struct request *request, const char *arg);
 void api_session_fork(struct request *request, const char *arg);
+void api_session_blend(struct request *request, const char *arg);
 void api_session_stream(struct request *request, const char *arg);
 void api_stream(struct request *request, const char *arg);
 void api_session_snapshot(struct request *request, const char *arg);

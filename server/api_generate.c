@@ -25,6 +25,7 @@ static const char *const allowed[] = {API_COMMON_FIELDS,
                                       "logprobs",
                                       "echo",
                                       "stream",
+                                      "return",
                                       "best_of",
                                       "beam_width",
                                       "length_penalty",
@@ -217,6 +218,27 @@ static int read_beam(struct generate_request *out, const struct cJSON *body,
     return 0;
 }
 
+/* What the events of a stream show beside their token. */
+static int read_returns(struct generate_request *out, const struct cJSON *body, struct rnn_err *err)
+{
+    static const char *const words[] = {"hidden", "cell", "gates", NULL};
+    static const unsigned bits[] = {PREDICT_HIDDEN, PREDICT_CELL, PREDICT_GATES};
+    unsigned set = 0;
+    int rc = body_words(body, "return", words, NULL, &set, err);
+
+    for (unsigned i = 0; i < 3; i++)
+        out->returns |= set & 1u << i ? bits[i] : 0;
+    if (rc < 0 || set == 0)
+        return rc;
+    if (!out->stream)
+        return rnn_fail_at(err, RNN_EFORMAT, "return", -1,
+                           "return: only with stream; POST /predict with steps: all looks at a "
+                           "text that is there");
+    if (out->n > 1)
+        return rnn_fail_at(err, RNN_EFORMAT, "return", -1, "return: want n to be 1");
+    return 0;
+}
+
 static int check_best_of(const struct generate_request *request, struct rnn_err *err)
 {
     if (request->n > request->n_best && request->stream)
@@ -264,6 +286,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     if (rc == 0)
         rc = json_read_bool(body, "", "stream", &request->stream, err);
     if (rc == 0)
+        rc = read_returns(request, body, err);
+    if (rc == 0)
         rc = read_beam(request, body, config, err);
     if (rc == 0)
         rc = api_common_read(&request->common, body, config, err);
@@ -301,6 +325,44 @@ void generate_request_free(struct generate_request *request)
     *request = (struct generate_request){0};
 }
 
+bool generate_may_resume(const struct generate_request *request)
+{
+    const struct rnn_sampling *s = &request->sampling;
+    bool penalties = s->repetition_penalty < 1 || s->repetition_penalty > 1 ||
+                     s->presence_penalty < 0 || s->presence_penalty > 0 ||
+                     s->frequency_penalty < 0 || s->frequency_penalty > 0;
+
+    return request->stream && request->common.session[0] && request->common.commit &&
+           request->n == 1 && request->beam_width == 0 && !penalties;
+}
+
+/* The request is sent anew, with the id of the last event that was seen: its input has been read,
+ * and so many of its tokens are there. */
+static bool take_up(struct request *request, struct generate_request *what)
+{
+    const char *id = http_header(request, "Last-Event-ID");
+
+    if (!id || !*id)
+        return true;
+    if (!generate_may_resume(what)) {
+        reply_error(
+            request, REPLY_MALFORMED, "Last-Event-ID",
+            "Last-Event-ID: only with stream, one text, no penalties, and a session that is "
+            "advanced");
+        return false;
+    }
+    if (!resume_read(&what->resume, id)) {
+        reply_error(request, REPLY_MALFORMED, "Last-Event-ID",
+                    "Last-Event-ID: want the id of an event of such a stream");
+        return false;
+    }
+    input_list_clear(&what->common.inputs);
+    what->max_tokens = what->resume.ended || what->max_tokens < what->resume.n_drawn
+                           ? 0
+                           : what->max_tokens - what->resume.n_drawn;
+    return true;
+}
+
 void api_generate(struct request *request, const char *arg)
 {
     struct generate_request what;
@@ -308,9 +370,11 @@ void api_generate(struct request *request, const char *arg)
     (void)arg;
     if (!api_read(request, generate_read, &what))
         return;
-    if (what.beam_width > 0)
-        task_beam(sink_of_request(request), &what);
-    else
-        task_generate(sink_of_request(request), &what);
+    if (take_up(request, &what)) {
+        if (what.beam_width > 0)
+            task_beam(sink_of_request(request), &what);
+        else
+            task_generate(sink_of_request(request), &what);
+    }
     generate_request_free(&what);
 }

@@ -8,8 +8,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     static const char *const allowed[] = {API_COMMON_FIELDS, "steps",      "top_k",
                                           "return",          "candidates", NULL};
     static const char *const steps[] = {"last", "all", NULL};
-    static const char *const returns[] = {"probabilities", "logits", "hidden", NULL};
-    static const char *const returns_later[] = {"gates", NULL};
+    static const char *const returns[] = {"probabilities", "logits", "hidden",
+                                          "cell",          "gates",  NULL};
     int64_t top_k = 5;
     int rc = body_only(body, allowed, NULL, err);
 
@@ -19,7 +19,7 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
     if (rc == 0)
         rc = json_read_int(body, "", "top_k", 0, INT32_MAX, &top_k, err);
     if (rc == 0)
-        rc = body_words(body, "return", returns, returns_later, &request->returns, err);
+        rc = body_words(body, "return", returns, NULL, &request->returns, err);
     request->top_k = (uint32_t)top_k;
     if (rc == 0)
         rc = api_common_read(&request->common, body, config, err);

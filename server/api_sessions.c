@@ -35,6 +35,19 @@ static int read_state(struct session_request *request, const struct cJSON *body,
     return base64_decode(text, "state", &request->state, &request->state_len, err);
 }
 
+int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
+                           const struct config *config, struct rnn_err *err)
+{
+    int rc = body_name(body, "id", id, SESSION_ID_MAX + 1, err);
+
+    if (rc == 0 && json_get(body, "id") && !session_id_valid(id))
+        rc = rnn_fail_at(err, RNN_EFORMAT, "id", -1,
+                         "id: want 1 to %d characters of A-Z a-z 0-9 . _ -", SESSION_ID_MAX);
+    if (rc == 0)
+        rc = json_read_int(body, "", "ttl_seconds", 1, config->session_ttl_max_s, ttl_s, err);
+    return rc;
+}
+
 static int read_session(void *out, const struct cJSON *body, const struct config *config,
                         struct rnn_err *err)
 {
@@ -46,13 +59,7 @@ static int read_session(void *out, const struct cJSON *body, const struct config
     if (rc == 0)
         rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
-        rc = body_name(body, "id", request->id, sizeof request->id, err);
-    if (rc == 0 && json_get(body, "id") && !session_id_valid(request->id))
-        rc = rnn_fail_at(err, RNN_EFORMAT, "id", -1,
-                         "id: want 1 to %d characters of A-Z a-z 0-9 . _ -", SESSION_ID_MAX);
-    if (rc == 0)
-        rc = json_read_int(body, "", "ttl_seconds", 1, config->session_ttl_max_s, &request->ttl_s,
-                           err);
+        rc = api_new_session_fields(body, request->id, &request->ttl_s, config, err);
     return rc == 0 ? read_state(request, body, err) : rc;
 }
 
@@ -103,7 +110,6 @@ struct create_op {
     struct rnn_model *model; /* a reference */
     int64_t ttl_s;
     struct rnn_state *state; /* to begin with */
-    bool keeps_random;       /* its generator goes on; else it begins with a fresh seed */
 };
 
 static void create_drop(struct session_op *op)
@@ -164,15 +170,23 @@ static void reply_created(const struct session_op *op)
     reply_json(op->request, 201, &body);
 }
 
+static int fresh_seed(uint64_t *seed, struct rnn_err *err)
+{
+    if (getrandom(seed, sizeof *seed, 0) != (ssize_t)sizeof *seed)
+        return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
+    *seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
+    return 0;
+}
+
 /* The state that the session begins with. */
 static int first_state(const struct session_request *what, const struct rnn_model *model,
                        struct rnn_state *state, struct rnn_err *err)
 {
     uint64_t seed;
+    int rc = fresh_seed(&seed, err);
 
-    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed)
-        return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
-    seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
+    if (rc < 0)
+        return rc;
     if (what->state)
         return api_state_read(model, what->state, what->state_len, "state", state, err);
     if (what->initial_state[0])
@@ -181,30 +195,62 @@ static int first_state(const struct session_request *what, const struct rnn_mode
     return 0;
 }
 
-static void create(struct request *request, const struct session_request *what,
-                   const struct model_entry *entry)
+/* An operation that will make a session at its `state`, which is to be filled in; NULL: answered.
+ */
+static struct create_op *create_new(struct request *request, const char *id, int64_t ttl_s,
+                                    struct rnn_model *model, const char *model_name)
 {
-    struct rnn_err err = {0};
-    struct create_op *create = op_new(request, sizeof *create, what->id, 1);
+    struct create_op *create = op_new(request, sizeof *create, id, 1);
 
     if (!create)
-        return;
+        return NULL;
     create->op.drop = create_drop;
     create->op.run = run_create;
     create->op.undo = create_undo;
     create->op.reply = reply_created;
-    create->model = rnn_model_ref(entry->model);
-    memcpy(create->model_name, entry->name, sizeof create->model_name);
-    create->ttl_s = what->ttl_s;
-    create->state = calloc(1, rnn_model_info(entry->model)->state_bytes);
-    if (!create->state) {
-        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
-    } else if (first_state(what, entry->model, create->state, &err) < 0) {
-        api_state_refuse(request, &err);
-    } else {
+    create->model = rnn_model_ref(model);
+    snprintf(create->model_name, sizeof create->model_name, "%s", model_name);
+    create->ttl_s = ttl_s;
+    create->state = calloc(1, rnn_model_info(model)->state_bytes);
+    if (create->state)
+        return create;
+    reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+    op_free(&create->op);
+    return NULL;
+}
+
+void api_session_open(struct request *request, const char *id, int64_t ttl_s,
+                      struct rnn_model *model, const char *model_name,
+                      const struct rnn_state *state)
+{
+    struct create_op *create = create_new(request, id, ttl_s, model, model_name);
+    struct rnn_err err = {0};
+
+    if (!create)
+        return;
+    memcpy(create->state, state, rnn_model_info(model)->state_bytes);
+    if (fresh_seed(&create->state->rng.seed, &err) == 0) {
         op_submit(&create->op);
         return;
     }
+    reply_failure(request, &err);
+    op_free(&create->op);
+}
+
+static void create(struct request *request, const struct session_request *what,
+                   const struct model_entry *entry)
+{
+    struct create_op *create =
+        create_new(request, what->id, what->ttl_s, entry->model, entry->name);
+    struct rnn_err err = {0};
+
+    if (!create)
+        return;
+    if (first_state(what, entry->model, create->state, &err) == 0) {
+        op_submit(&create->op);
+        return;
+    }
+    api_state_refuse(request, &err);
     op_free(&create->op);
 }
 
@@ -233,8 +279,25 @@ void api_session_create(struct request *request, const char *arg)
 
 static void run_get(struct session_op *op)
 {
-    op->result = session_view(op->work->sessions, op->id, op->key_name, &op->views[0]);
+    struct sessions *sessions = op->work->sessions;
+    const struct rnn_model *model;
+    const struct rnn_state *state;
+
+    op->result = session_view(sessions, op->id, op->key_name, &op->views[0]);
+    state = session_glance(sessions, op->id, op->key_name, &model);
+    if (state)
+        layers_put_summary(&op->out, model, state);
     op_return(op);
+}
+
+static void reply_got(const struct session_op *op)
+{
+    struct buf body = {0};
+
+    answer_session_open(&body, &op->views[0]);
+    buf_put(&body, op->out.data, op->out.len);
+    buf_putc(&body, '}');
+    reply_json(op->request, 200, &body);
 }
 
 void api_session_get(struct request *request, const char *arg)
@@ -244,7 +307,7 @@ void api_session_get(struct request *request, const char *arg)
     if (!op)
         return;
     op->run = run_get;
-    op->reply = op_reply_view;
+    op->reply = reply_got;
     op_submit(op);
 }
 

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
-void event_begin(struct buf *out, const char *name)
+void event_begin(struct buf *out, const char *name, const char *id)
 {
     buf_put(out, name, strlen(name) + 1);
+    buf_put(out, id, strlen(id) + 1);
 }
 
 void event_end(struct buf *out)
@@ -15,14 +16,14 @@ void event_end(struct buf *out)
 
 bool event_next(const char **at, size_t *left, struct event *out)
 {
-    const char *nul = memchr(*at, '\0', *left), *end;
+    const char *end = memchr(*at, '\n', *left);
 
-    if (!nul)
-        return false;
-    end = memchr(nul, '\n', *left - (size_t)(nul - *at));
     if (!end)
         return false;
-    *out = (struct event){.name = *at, .json = nul + 1, .len = (size_t)(end - nul) - 1};
+    out->name = *at;
+    out->id = out->name + strlen(out->name) + 1;
+    out->json = out->id + strlen(out->id) + 1;
+    out->len = (size_t)(end - out->json);
     *left -= (size_t)(end - *at) + 1;
     *at = end + 1;
     return true;

@@ -313,6 +313,13 @@ static void look_at_session(struct job *job)
                  (unsigned long long)job->expect_position);
         return;
     }
+    if (job->resumes && job_from(job) == NULL) {
+        metrics_count(job->work->metrics, M_SESSION_CONFLICT, 1);
+        job_fail(job, REPLY_POSITION, "Last-Event-ID",
+                 "session '%s' stands at %llu and has no way back to %llu", job->session_id,
+                 (unsigned long long)position, (unsigned long long)job->resume_position);
+        return;
+    }
     rnn_model_unref(job->model);
     job->model = rnn_model_ref(session_model(&job->hold));
     (void)snprintf(job->model_name, sizeof(job->model_name), "%s", name);

@@ -108,6 +108,9 @@ struct job {
     bool reject_busy;                    /* if_busy: "reject" */
     bool has_expect_position;
     uint64_t expect_position;
+    bool resumes; /* from the position below, which the session has been at, not from where it
+                     stands */
+    uint64_t resume_position;
     int64_t deadline_ms;                    /* from the request's arrival; 0: the configured one */
     char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
     char *sealed;                           /* without a session: where to begin; owned, or NULL */

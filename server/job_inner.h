@@ -53,6 +53,10 @@ void job_settle(struct job *job, enum job_end end);
 
 /* ---- job_steps.c ---- */
 
+/* The state that the job starts from: the session's as it stands or as it stood, or the one given;
+ * NULL: the initial one, or none that the session remembers. */
+const struct rnn_state *job_from(const struct job *job);
+
 /* A private copy of the session's state, or an initial one, for each sequence.  All have the same
  * generator: which sequences are texts of one input, to be drawn apart, the task knows. */
 bool job_states_new(struct job *job);

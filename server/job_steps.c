@@ -70,13 +70,27 @@ void job_seal(struct job *job)
     buf_putc(&job->out, '"');
 }
 
+const struct rnn_state *job_from(const struct job *job)
+{
+    uint64_t position;
+
+    if (!job_has_session(job))
+        return job->given;
+    position = session_state(&job->hold)->position;
+    if (!job->resumes)
+        return session_state(&job->hold);
+    return job->resume_position <= position
+               ? session_past(&job->hold, position - job->resume_position)
+               : NULL;
+}
+
 bool job_states_new(struct job *job)
 {
-    const struct rnn_state *from = job_has_session(job) ? session_state(&job->hold) : job->given;
+    const struct rnn_state *from = job_from(job);
     size_t length = (size_t)shard_config(job->work)->session_trail;
     size_t size;
 
-    if (!job->has_seed && from != NULL)
+    if (from != NULL && (!job->has_seed || job->resumes))
         job->seed = from->rng.seed;
     else if (!job->has_seed && !draw_seed(&job->seed))
         return false;
@@ -94,7 +108,7 @@ bool job_states_new(struct job *job)
             memcpy(state, from, job->state_bytes);
         else
             rnn_state_init(job->model, state, job->seed);
-        if (from != NULL && job->has_seed)
+        if (from != NULL && job->has_seed && !job->resumes)
             state->rng = (struct rnn_rng){.seed = job->seed};
         job->sequences[i].step.state = state;
     }

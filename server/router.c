@@ -23,6 +23,7 @@ static const struct route routes[] = {
     {HTTP_POST, "/score", api_score, true, "how probable an input is"},
     {HTTP_POST, "/sessions", api_session_create, true, "open a session"},
     {HTTP_GET, "/sessions", api_session_list, false, "own sessions, paged"},
+    {HTTP_POST, "/sessions/blend", api_session_blend, true, "a weighted sum of sessions"},
     {HTTP_GET, "/sessions/{id}", api_session_get, false, "one session"},
     {HTTP_DELETE, "/sessions/{id}", api_session_delete, false, "close a session"},
     {HTTP_POST, "/sessions/{id}/reset", api_session_reset, true, "back to the initial state"},

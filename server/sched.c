@@ -224,6 +224,7 @@ static size_t rows_fill(struct lane *lane, size_t n)
             .logits = sequence->want_logits ? lane->logits + i * lane->output_size : NULL,
             .hidden =
                 sequence->want_hidden ? lane->hidden + i * lane->hidden_width : sequence->hidden_to,
+            .gates = sequence->gates_to,
         };
         n_head += sequence->want_logits;
     }

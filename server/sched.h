@@ -37,6 +37,7 @@ struct sequence {
     unsigned pass;                   /* of the model; 0: the only stack, or the decoder */
     const struct rnn_memory *memory; /* what an attending decoder looks at */
     float *hidden_to; /* a walk's own memory for the output under the readout, or NULL */
+    float *gates_to;  /* the owner's memory [gates_width] for what the gates were, or NULL */
     bool want_logits; /* false: the head is skipped for this row */
     bool want_hidden;
     bool reading; /* this step is of the prompt */

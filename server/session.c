@@ -382,6 +382,17 @@ session_result session_keep(struct sessions *sessions, const char *id, const cha
     return rc;
 }
 
+const struct rnn_state *session_glance(struct sessions *sessions, const char *id,
+                                       const char *key_name, const struct rnn_model **model)
+{
+    struct session *session = NULL;
+
+    if (session_find(sessions, id, key_name, &session) != 0)
+        return NULL;
+    *model = session->model;
+    return session->model != NULL ? session->state : NULL;
+}
+
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name)
 {
     struct session *session = NULL;

@@ -74,6 +74,10 @@ session_result session_view(struct sessions *sessions, const char *id, const cha
 /* As if it had been used now. */
 session_result session_keep(struct sessions *sessions, const char *id, const char *key_name);
 
+/* The state as it stands, where it is in memory, and its model; NULL otherwise.  Good until the
+ * next call. */
+const struct rnn_state *session_glance(struct sessions *sessions, const char *id,
+                                       const char *key_name, const struct rnn_model **model);
 session_result session_delete(struct sessions *sessions, const char *id, const char *key_name);
 
 /* Views of up to `max` sessions of this key whose id sorts after `after` ("" for the first), in

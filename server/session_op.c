@@ -26,41 +26,46 @@ void op_free(struct session_op *op)
     free(op);
 }
 
+void op_reply_failure(struct request *request, enum reply_error error, const char *param,
+                      const char *id)
+{
+    switch (error) {
+    case REPLY_NO_SESSION:
+        reply_error(request, error, param, "there is no session '%s'", id);
+        break;
+    case REPLY_SESSION_EXPIRED:
+        reply_error(request, error, param, "session '%s' has expired", id);
+        break;
+    case REPLY_SESSION_EXISTS:
+        reply_error(request, error, param, "there is a session '%s' already", id);
+        break;
+    case REPLY_SESSION_BUSY:
+        reply_error(request, error, param, "session '%s' is busy with another request", id);
+        break;
+    case REPLY_SESSION_LIMIT:
+        metrics_count(request->shard->metrics, M_REJECTED_LIMIT, 1);
+        reply_error(request, error, NULL, "there are as many sessions as there may be");
+        break;
+    case REPLY_QUEUE_FULL:
+        metrics_count(request->shard->metrics, M_REJECTED_QUEUE, 1);
+        reply_error(request, error, param, "too many requests wait for session '%s'", id);
+        break;
+    case REPLY_NO_MEMORY:
+        reply_error(request, error, NULL, "out of memory");
+        break;
+    default:
+        reply_error(request, error, param, "session '%s' %s", id, session_fault(error));
+    }
+}
+
 static void reply_failure_of(const struct session_op *op)
 {
     enum reply_error error = SESSION_REPLY(op->result);
 
-    if (op->err.text[0]) {
+    if (op->err.text[0])
         reply_error(op->request, error, op->err.param, "%s", op->err.text);
-        return;
-    }
-    switch (error) {
-    case REPLY_NO_SESSION:
-        reply_error(op->request, error, "id", "there is no session '%s'", op->id);
-        break;
-    case REPLY_SESSION_EXPIRED:
-        reply_error(op->request, error, "id", "session '%s' has expired", op->id);
-        break;
-    case REPLY_SESSION_EXISTS:
-        reply_error(op->request, error, "id", "there is a session '%s' already", op->id);
-        break;
-    case REPLY_SESSION_BUSY:
-        reply_error(op->request, error, "id", "session '%s' is busy with another request", op->id);
-        break;
-    case REPLY_SESSION_LIMIT:
-        metrics_count(op->home->metrics, M_REJECTED_LIMIT, 1);
-        reply_error(op->request, error, NULL, "there are as many sessions as there may be");
-        break;
-    case REPLY_QUEUE_FULL:
-        metrics_count(op->home->metrics, M_REJECTED_QUEUE, 1);
-        reply_error(op->request, error, "id", "too many requests wait for session '%s'", op->id);
-        break;
-    case REPLY_NO_MEMORY:
-        reply_error(op->request, error, NULL, "out of memory");
-        break;
-    default:
-        reply_error(op->request, error, "id", "session '%s' %s", op->id, session_fault(error));
-    }
+    else
+        op_reply_failure(op->request, error, "id", op->id);
 }
 
 static void op_finish(struct shard *home, struct message *message)

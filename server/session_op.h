@@ -83,6 +83,10 @@ void op_return(struct session_op *op);
 void op_reply_view(const struct session_op *op); /* 200, views[0] */
 void op_reply_json(const struct session_op *op); /* 200, op->out */
 
+/* What is the matter with session `id`, which came by the field or path `param`. */
+void op_reply_failure(struct request *request, enum reply_error error, const char *param,
+                      const char *id);
+
 /* `{"sessions":[…` of all views, and what closes the array. */
 void op_put_views(struct buf *body, const struct session_view *views, size_t n);
 

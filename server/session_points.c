@@ -78,6 +78,8 @@ void session_lay_trail(struct session_hold *hold, struct trail *trail)
         trail_free(&points->trail);
         trail_init(&points->trail, trail->cap, trail->state_bytes);
     }
+    if (trail->n > 0) /* it may begin where the session once stood */
+        trail_cut(&points->trail, trail_at(trail, 0)->position + 1);
     trail_append(&points->trail, trail);
 }
 

@@ -52,6 +52,8 @@ static size_t send_events(struct sink *sink, const char *events, size_t len)
 
     begin(request);
     while (event_next(&events, &len, &event)) {
+        if (event.id[0])
+            sse_id(&out, event.id);
         sse_begin(&out, event.name);
         buf_put(&out, event.json, event.len);
         sse_end(&out);

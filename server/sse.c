@@ -18,6 +18,13 @@ void sse_end(struct buf *out)
     buf_puts(out, "\n\n");
 }
 
+void sse_id(struct buf *out, const char *id)
+{
+    buf_puts(out, "id: ");
+    buf_puts(out, id);
+    buf_putc(out, '\n');
+}
+
 void sse_event(struct buf *out, const char *name, const char *data, size_t len)
 {
     put_name(out, name);

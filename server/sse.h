@@ -14,6 +14,9 @@
 void sse_begin(struct buf *out, const char *name);
 void sse_end(struct buf *out);
 
+/* In front of an event: what the client sends back as Last-Event-ID.  No line end, no NUL. */
+void sse_id(struct buf *out, const char *id);
+
 /* A whole event with any text as its data: each line (CR, LF or CRLF) becomes a data line, and a
  * reader gets LF between them. */
 void sse_event(struct buf *out, const char *name, const char *data, size_t len);

@@ -65,6 +65,15 @@ static int resolve_bias(const struct generate_job *g, struct rnn_logit_bias *out
 static int prepare_text(struct generate_job *g, struct text *text,
                         const struct rnn_sampling *sampling, struct rnn_err *err)
 {
+    const struct resume *resume = &g->what.resume;
+
+    if (resume->given) {
+        text->prompted = true;
+        text->decoder = (struct rnn_decoder){.n_tokens = (uint32_t)resume->n_drawn,
+                                             .written = resume->written,
+                                             .joined = resume->joined,
+                                             .quoted = resume->quoted};
+    }
     if (!stop_match_init(&text->match, &g->stops))
         return no_memory(err);
     return rnn_sampler_new(&text->sampler, g->info->output_size, sampling, err);
@@ -100,6 +109,9 @@ static bool scores_prompt(const struct generate_job *g)
 
 static int check_model(struct generate_job *g, struct rnn_err *err)
 {
+    if (g->what.resume.given && (g->info->writes_frames || !api_language_model(g->info)))
+        return rnn_fail_at(err, REPLY_EINPUT, "Last-Event-ID", -1,
+                           "Last-Event-ID: only a text that continues its input can be taken up");
     if (g->info->writes_frames)
         return generate_check_frames(g, err);
     if (!api_language_model(g->info) && !api_decodes(g->info))
@@ -132,6 +144,8 @@ static int prepare(struct job *job, struct rnn_err *err)
     rc = api_sequences(job, &g->what.common.inputs, g->what.n, &g->input_steps, err);
     for (size_t i = 0; rc == 0 && i < job->n_sequences; i += g->what.n)
         job->sequences[i].input.last_only = !scores_prompt(g);
+    if (rc == 0)
+        rc = layers_prepare(&g->layers, job, api_layers(g->what.returns), err);
     if (rc < 0)
         return rc;
     return g->info->writes_frames ? generate_prepare_frames(g, err) : prepare_texts(g, err);
@@ -212,6 +226,12 @@ static bool draw_token(struct generate_job *g, struct job_sequence *sequence, co
     return true;
 }
 
+static void want_hidden(const struct generate_job *g, struct job_sequence *sequence)
+{
+    if (sequence->step.want_logits && (g->what.returns & PREDICT_HIDDEN))
+        sequence->step.want_hidden = true;
+}
+
 /* Draws what comes next in a text and fills in the step that feeds it; false where the job has
  * failed. */
 static bool draw(struct generate_job *g, struct job_sequence *sequence, const float *logits,
@@ -225,6 +245,7 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
         return false;
     measure(g, text);
     sequence->step.want_logits = text->end == TEXT_RUNNING;
+    want_hidden(g, sequence);
     return true;
 }
 
@@ -294,13 +315,14 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
     if (job_feed(leader) == RNN_WALK_DONE)
         return false;
     leader->step.want_logits &= g->what.max_tokens > 0 || scores_prompt(g);
+    want_hidden(g, leader);
     return true;
 }
 
 /* max_tokens 0: the prompt was all. */
 static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
 {
-    g->texts[sequence->index].end = TEXT_LENGTH;
+    g->texts[sequence->index].end = g->what.resume.ended ? TEXT_STOP : TEXT_LENGTH;
     generate_prompt(g, sequence->index);
     return SEQUENCE_DONE;
 }
@@ -343,7 +365,7 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     struct generate_job *g = generate_of(job);
     struct text *text = &g->texts[sequence->index];
 
-    (void)hidden;
+    g->hidden = hidden;
     if (job->end != JOB_RUNNING || text->closing)
         return SEQUENCE_DONE;
     if (sequence->step.reading && sequence->n_fed > 0 && sequence->input.n > 0)
@@ -372,6 +394,7 @@ static void free_job(struct job *job)
     }
     free(g->texts);
     free(g->top);
+    layers_free(&g->layers);
     stop_set_free(&g->stops);
     generate_request_free(&g->what);
     free(g);
@@ -394,5 +417,7 @@ void task_generate(struct sink *sink, struct generate_request *what)
     g->job.stream = g->what.stream;
     g->job.has_seed = g->what.has_seed;
     g->job.seed = g->what.seed;
+    g->job.resumes = g->what.resume.given;
+    g->job.resume_position = g->what.resume.position;
     job_submit(&g->job);
 }

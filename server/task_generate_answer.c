@@ -22,9 +22,9 @@ void generate_event_place(struct generate_job *g, size_t index)
     }
 }
 
-static void text_event_begin(struct generate_job *g, size_t index)
+static void text_event_begin(struct generate_job *g, size_t index, const char *id)
 {
-    event_begin(&g->job.out, "token");
+    event_begin(&g->job.out, "token", id);
     generate_event_place(g, index);
     buf_puts(&g->job.out, ",\"text\":");
 }
@@ -43,7 +43,7 @@ static void put_text(struct buf *out, const struct text *text)
 /* An event with text that no token brought: an echo, or what was held back at the end. */
 static void bare_event(struct generate_job *g, size_t index)
 {
-    text_event_begin(g, index);
+    text_event_begin(g, index, "");
     put_text(&g->job.out, &g->texts[index]);
     buf_puts(&g->job.out, ",\"token\":null");
     text_event_end(g);
@@ -111,13 +111,42 @@ void generate_prompt(struct generate_job *g, size_t index)
         bare_event(g, index);
 }
 
+void generate_put_layers(struct generate_job *g, const struct job_sequence *sequence)
+{
+    struct buf *out = &g->job.out;
+
+    if (g->hidden && (g->what.returns & PREDICT_HIDDEN)) {
+        buf_puts(out, ",\"hidden\":");
+        buf_f32_array(out, g->hidden, g->info->hidden_width);
+    }
+    layers_put(&g->layers, out, sequence);
+}
+
+/* Where the session will stand behind this token, and what else a text that is taken up there
+ * needs; none while the end of the text is held back. */
+static void write_id(const struct generate_job *g, const struct job_sequence *sequence,
+                     const struct text *text, char id[RESUME_BYTES])
+{
+    struct resume place = {.position = sequence->step.state->position + 1,
+                           .n_drawn = g->what.resume.n_drawn + text->n_tokens,
+                           .written = text->decoder.written,
+                           .joined = text->decoder.joined,
+                           .quoted = text->decoder.quoted,
+                           .ended = text->end == TEXT_STOP};
+
+    if (generate_may_resume(&g->what) && !api_decodes(g->info) && text->match.n_held == 0)
+        resume_write(id, &place);
+}
+
 void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
                     uint32_t token)
 {
     struct text *text = &g->texts[sequence->index];
     struct buf *out = &g->job.out;
+    char id[RESUME_BYTES] = "";
 
-    text_event_begin(g, sequence->index);
+    write_id(g, sequence, text, id);
+    text_event_begin(g, sequence->index, id);
     put_text(out, text);
     buf_clear(&text->bytes);
     buf_puts(out, ",\"token\":");
@@ -126,6 +155,7 @@ void generate_event(struct generate_job *g, struct job_sequence *sequence, const
         buf_putc(out, ',');
         put_logprob(g, out, logits, token);
     }
+    generate_put_layers(g, sequence);
     text_event_end(g);
 }
 
@@ -283,7 +313,7 @@ void generate_finish(struct job *job, enum job_end end)
         return;
     }
     if (job->stream)
-        event_begin(out, "done");
+        event_begin(out, "done", "");
     answer_open(job);
     buf_putc(out, ',');
     if (g->what.common.inputs.batch) {

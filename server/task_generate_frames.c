@@ -68,10 +68,11 @@ static void frame_event(struct generate_job *g, const struct job_sequence *seque
 {
     struct buf *out = &g->job.out;
 
-    event_begin(out, "frame");
+    event_begin(out, "frame", "");
     generate_event_place(g, sequence->index);
     buf_puts(out, ",\"frame\":");
     buf_f32_array(out, g->texts[sequence->index].frame, g->info->input_size);
+    generate_put_layers(g, sequence);
     buf_putc(out, '}');
     event_end(out);
 }

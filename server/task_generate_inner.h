@@ -36,8 +36,10 @@ struct generate_job {
     struct generate_request what;
     const struct rnn_model_info *info;
     struct stop_set stops;
-    struct text *texts; /* [n_sequences] */
-    uint32_t *top;      /* [logprobs + 1] */
+    struct text *texts;   /* [n_sequences] */
+    uint32_t *top;        /* [logprobs + 1] */
+    struct layers layers; /* what a stream's events show of them */
+    const float *hidden;  /* of the step under way, where it is shown */
     uint64_t input_steps, output_steps;
 };
 
@@ -72,6 +74,9 @@ void generate_prompt(struct generate_job *g, size_t index);
  * not predicted. */
 void generate_note_logprob(struct generate_job *g, struct job_sequence *sequence,
                            const float *logits, uint32_t token);
+
+/* What an event shows of the step that its token or frame was drawn from. */
+void generate_put_layers(struct generate_job *g, const struct job_sequence *sequence);
 
 /* Writes the event of a drawn token, with all the text that the matcher has let out. */
 void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,

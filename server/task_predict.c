@@ -46,6 +46,7 @@ static size_t output_bytes(const struct predict_job *p, const struct rnn_model *
 {
     const struct rnn_model_info *info = p->info;
     size_t floats = 0, name = p->n_top ? longest_name(model, info) : 0, top, bytes;
+    size_t layers = layers_bytes(model, api_layers(p->what.returns));
 
     if (p->what.returns & PREDICT_LOGITS)
         floats += info->output_size;
@@ -58,7 +59,7 @@ static size_t output_bytes(const struct predict_job *p, const struct rnn_model *
     /* a byte of a name may be written as six (a control character's \u00XX) */
     if (!checked_mul(p->n_top, ANSWER_TOKEN_BYTES + 6 * name, &top) ||
         !checked_mul(floats, ANSWER_FLOAT_BYTES, &bytes) || !checked_add(bytes, top, &bytes) ||
-        !checked_add(bytes, 128, &bytes))
+        !checked_add(bytes, 128, &bytes) || !checked_add(bytes, layers, &bytes))
         return SIZE_MAX;
     return bytes;
 }
@@ -113,6 +114,8 @@ static int prepare(struct job *job, struct rnn_err *err)
         job->sequences[i].input.last_only = !p->all;
     if (rc == 0)
         rc = candidates_prepare(p, err);
+    if (rc == 0)
+        rc = layers_prepare(&p->layers, job, api_layers(p->what.returns), err);
     return rc == 0 ? prepare_outputs(p, job, err) : rc;
 }
 
@@ -238,6 +241,7 @@ static void write_output(struct predict_job *p, struct job_sequence *sequence, c
         write_array(out, ",\"probabilities\":", p->probabilities, n);
     if (p->what.returns & PREDICT_HIDDEN)
         write_array(out, ",\"hidden\":", hidden, p->info->hidden_width);
+    layers_put(&p->layers, out, sequence);
     buf_putc(out, '}');
 }
 
@@ -314,6 +318,7 @@ static void free_job(struct job *job)
     free(p->probabilities);
     free(p->top);
     free(p->candidates);
+    layers_free(&p->layers);
     free(p);
 }
 

@@ -25,6 +25,7 @@ struct predict_job {
     uint32_t n_top;
     float *probabilities; /* [output_size], of the step being written */
     uint32_t *top;        /* [n_top] */
+    struct layers layers; /* what is shown of them */
     uint64_t input_steps;
     size_t each; /* sequences of an input: itself and its candidates */
     struct candidate

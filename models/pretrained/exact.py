@@ -219,6 +219,32 @@ class Model:
         memory, _, state = self.encode(source)
         return self.greedy(state, memory, longest)
 
+    def beam(self, source, width, longest=64, length_penalty=1.0):
+        """One source by the search that core/rnn.h describes (rnn_beam) -> [(ids, score)], best first."""
+        memory, _, state = self.encode([source])
+        live, last, ended = [([], 0.0)], [self.config["bos"]], []
+        for length in range(1, longest + 1):
+            logits, state = self.decode(np.array(last)[:, None], state, np.repeat(memory, len(last), 0))
+            values = np.log(softmax(logits[:, 0])) + np.array([logp for _, logp in live])[:, None]
+            grown, parents = [], []
+            for place in np.argsort(-values, None, "stable"):
+                parent, token = divmod(int(place), values.shape[1])
+                ids, logp = live[parent][0] + [token], float(values[parent, token])
+                if token == self.config["eos"]:
+                    ended.append((ids, logp / length ** length_penalty))
+                else:
+                    grown.append((ids, logp))
+                    parents.append(parent)
+                if len(grown) == width or len(ended) == width:
+                    break
+            if len(ended) == width:
+                break
+            live, last = grown, [ids[-1] for ids, _ in grown]
+            state = tuple(None if part is None else part[:, parents] for part in state)
+        else:
+            ended += [(ids, logp / longest ** length_penalty) for ids, logp in live]
+        return sorted(ended, key=lambda text: -text[1])
+
     def caption(self, features, longest=32):
         return self.greedy(self.bridge(features), None, longest)
 

@@ -81,8 +81,8 @@ def expect(answer, status, code=None, param=None):
 
 
 class Event:
-    def __init__(self, name, data):
-        self.name, self.text = name, data
+    def __init__(self, name, data, id_=None):
+        self.name, self.text, self.id = name, data, id_
 
     @property
     def data(self):
@@ -131,7 +131,7 @@ class Stream:
 
     def __iter__(self):
         self.open()
-        name, data = None, []
+        name, data, id_ = None, [], None
         while True:
             line = self.response.readline()
             if not line:
@@ -141,8 +141,8 @@ class Stream:
             line = line.rstrip(b"\r\n").decode("utf-8")  # fails on a character that was cut
             if not line:
                 if data or name:
-                    yield Event(name or "message", "\n".join(data))
-                name, data = None, []
+                    yield Event(name or "message", "\n".join(data), id_)
+                name, data, id_ = None, [], None
             elif line.startswith(":"):
                 self.comments += 1
             else:
@@ -150,6 +150,8 @@ class Stream:
                 value = value[1:] if value.startswith(" ") else value
                 if field == "event":
                     name = value
+                elif field == "id":
+                    id_ = value
                 elif field == "data":
                     data.append(value)
                 else:

@@ -222,22 +222,6 @@ def test_unknown_fields_are_named(daemon, path, field):
         assert answer.error["param"] == field and field in answer.error["message"], answer
 
 
-@pytest.mark.parametrize("path,field,value", [
-    ("/predict", "return", ["gates"]),
-])
-def test_later_fields_are_refused_by_name(daemon, path, field, value):
-    base = {"model": "hello"} if path == "/sessions" else {"model": "hello", "input": "he"}
-    answer = daemon.post(path, {**base, field: value})
-    expect(answer, 422, "not_supported", field + "[0]" * isinstance(value, list))
-    assert field in answer.error["message"]
-
-
-def test_gates_are_refused_by_name(daemon):
-    answer = daemon.post("/predict", {"model": "hello", "input": "he", "return": ["gates"]})
-    expect(answer, 422, "not_supported")
-    assert answer.error["param"].startswith("return") and "gates" in answer.error["message"]
-
-
 # ---- a rejected request has changed nothing ----
 
 REJECTED = [

@@ -73,6 +73,50 @@ def test_langid_is_as_good_as_it_says(shipped):
     assert abs(right - says["testfile_accuracy"]) <= ties / len(some) + 1e-9
 
 
+# ---- g2p: from spelling to sounds ----
+
+def texts_of(results):
+    return [result["choices"][0]["text"] for result in results]
+
+
+def test_g2p_pronounces(shipped):
+    answer = shipped.ok("/generate", {"model": "g2p", "input": "loudspeaker", "beam_width": 5, "n": 3})
+    assert answer["choices"][0]["text"] == "L AW1 D S P IY2 K ER0"
+    assert len({choice["text"] for choice in answer["choices"]}) == 3
+
+
+@pytest.mark.parametrize("how, said, margin, word_accuracy", [
+    ({"temperature": 0}, "pred", "margin", "testfile_word_accuracy"),
+    ({"beam_width": 5, "max_tokens": 32}, "beam", "beam_margin", "testfile_beam_word_accuracy")], ids=["greedy", "beam"])
+def test_g2p_is_as_good_as_it_says(shipped, how, said, margin, word_accuracy):
+    some, says = examples("g2p"), quality("g2p")
+    answers = texts_of(ask(shipped, "/generate", "g2p", [e["text"] for e in some], **how))
+    ties = check(answers, [e[said] for e in some], [e[margin] for e in some])
+    right = share([got in e["label"] for got, e in zip(answers, some)])
+    assert len(some) == says["testfile_n"]
+    assert abs(right - says[word_accuracy]) <= ties / len(some) + 1e-9
+
+
+# ---- captioner: from a picture's features to words ----
+
+def test_captioner_says_what_the_example_shows(shipped):
+    with open(os.path.join(SHIPPED, "captioner", "example.json"), "rb") as f:
+        body = f.read()
+    results = shipped.ok("/generate", body)["results"]
+    known = {tuple(e["features"]): e["label"] for e in examples("captioner")}
+    shown = [known[tuple(frame)] for (frame,) in json.loads(body)["inputs"]]
+    assert texts_of(results) == shown and len(set(shown)) == 4
+
+
+def test_captioner_is_as_good_as_it_says(shipped):
+    some, says = examples("captioner"), quality("captioner")
+    answers = texts_of(ask(shipped, "/generate", "captioner", [[e["features"]] for e in some], temperature=0))
+    ties = check(answers, [e["pred"] for e in some], [e["margin"] for e in some])
+    right = share([got == e["label"] for got, e in zip(answers, some)])
+    assert len(some) == says["testfile_n"]
+    assert abs(right - says["testfile_exact"]) <= ties / len(some) + 1e-9
+
+
 # ---- tagger: a label for each word ----
 
 def labels_of(result):

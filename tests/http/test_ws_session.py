@@ -375,6 +375,7 @@ def test_a_slow_reader_stops_itself_alone(place):
     slow = opener(receive_buffer=4096)
     slow.send(id=1, generate=body)
     slow.send(id=2, predict={"input": "x"})
+    tokens = [slow.read()["token"]["token"]]
 
     def still():
         before = daemon.metric("rnnd_steps_total")
@@ -384,7 +385,6 @@ def test_a_slow_reader_stops_itself_alone(place):
     assert daemon.metric("rnnd_sequences_active") == 1
     with WebSocket(daemon, KJV) as other:
         assert len(other.ask(id=1, generate={"input": "And ", "max_tokens": 200, "seed": 1})[0]) == 200
-    tokens = []
     while "token" in (message := slow.read()):
         tokens.append(message["token"]["token"])
     assert message["id"] == 1 and tokens == want
@@ -608,7 +608,10 @@ def test_draining(start, workers):
             done = message
     assert done["id"] == 1 and closed.code == 1001
     assert refused is None or refused["error"]["code"] == "draining"
-    busy.raw(close_frame(1001))
+    try:
+        busy.raw(close_frame(1001))
+    except OSError:
+        pass  # this reader was slower than the server waits for it
     assert daemon.wait_end() == 0
 
 

@@ -6,8 +6,9 @@ have written, each with its outputs.
                                                               @tensorflow/tfjs 4.22 in NODE_MODULES)
 
 The outputs are those of TensorFlow.js wherever it has the layer.  What it lacks (a GRU that resets after the product,
-cuDNN's layout, Keras 3's hard_sigmoid, Normalization, a mean that heeds a mask) is evaluated here in NumPy, float64, from the equations in Keras'
-documentation; both are compared wherever both can be had.
+cuDNN's layout, Keras 3's hard_sigmoid, Normalization, a mean that heeds a mask) is evaluated
+in NumPy (keras_equations.py), float64, from the equations in Keras' documentation; both are compared wherever both can be
+had.
 
 NAME.h5, NAME.keras    the file; NAME.model.json: the model beside a file of weights
 NAME.json              {"options": what to say to `rnnd import`, "input", "output": for --expect, "says": words of the report}
@@ -22,6 +23,9 @@ import zipfile
 
 import h5py
 import numpy as np
+
+from keras_equations import run
+from keras_json import functional, sequential, sequential1
 
 rng = np.random.default_rng(3)
 
@@ -81,127 +85,6 @@ def plain(cls, name, **config):
     return layer(cls, name, **config)
 
 
-# ---- The same in NumPy
-
-
-def activate(name, x, v3=False):
-    if isinstance(name, dict):
-        cls, config = name["class_name"], name["config"]
-        if cls == "LeakyReLU":
-            return np.where(x > 0, x, x * config.get("negative_slope", config.get("alpha", 0.3)))
-        raise ValueError(cls)
-    if name == "hard_sigmoid":
-        return np.clip(x / 6 + 0.5, 0, 1) if v3 else np.clip(0.2 * x + 0.5, 0, 1)
-    return {"linear": lambda x: x, "tanh": np.tanh, "relu": lambda x: np.maximum(x, 0),
-            "sigmoid": lambda x: 1 / (1 + np.exp(-x)), "softsign": lambda x: x / (1 + np.abs(x)),
-            "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-            "leaky_relu": lambda x: np.where(x > 0, x, 0.2 * x),
-            "softmax": lambda x: np.exp(x - x.max(-1, keepdims=True)) / np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)}[name](x)
-
-
-def run_cell(cls, config, weights, x, v3):
-    w, u = (np.asarray(a, np.float64) for a in weights[:2])
-    h = np.zeros(u.shape[0])
-    c = h.copy()
-    b = np.asarray(weights[2], np.float64) if len(weights) > 2 else np.zeros(w.shape[1])
-    f = lambda v: activate(config["activation"], v, v3)
-    g = lambda v: activate(config.get("recurrent_activation", "sigmoid"), v, v3)
-    rows = []
-    n = len(h)
-    for step in x:
-        if cls == "SimpleRNN":
-            h = f(step @ w + h @ u + b)
-        elif cls == "LSTM":
-            zi, zf, zc, zo = np.split(step @ w + h @ u + b, 4)
-            c = g(zf) * c + g(zi) * f(zc)
-            h = g(zo) * f(c)
-        elif config["reset_after"]:
-            b0, b1 = (b, b * 0) if b.ndim == 1 else b
-            xz, xr, xh = np.split(step @ w + b0, 3)
-            uz, ur, uh = np.split(h @ u + b1, 3)
-            z = g(xz + uz)
-            h = z * h + (1 - z) * f(xh + g(xr + ur) * uh)
-        else:
-            xz, xr, xh = np.split(step @ w + b, 3)
-            z, r = g(xz + h @ u[:, :n]), g(xr + h @ u[:, n:2 * n])
-            h = z * h + (1 - z) * f(xh + (r * h) @ u[:, 2 * n:])
-        rows.append(h)
-    return np.array(rows)
-
-
-def run_recurrent(one, weights, x, v3):
-    config = one["config"]
-    rows = run_cell(one["class"], config, weights, x[::-1] if config["go_backwards"] else x, v3)
-    return rows if config["return_sequences"] else rows[-1]
-
-
-def masked_steps(first, x):
-    if first["class"] == "Embedding" and first["config"]["mask_zero"]:
-        return np.asarray(x) == 0
-    if first["class"] == "Masking":
-        return (np.asarray(x) == first["config"]["mask_value"]).all(-1)
-    return np.zeros(len(x), bool)
-
-
-def run(layers, x, v3=False):
-    """x: [steps] ids or [steps, n].  A step that is masked leaves the state, and repeats the output, if there is one at every
-    step; that is the same as leaving it out wherever the outputs become one."""
-    masked = masked_steps(layers[0], x)
-    if masked.any():
-        kept = run(layers, np.asarray(x)[~masked], v3)
-        if len(kept) != int((~masked).sum()) or np.ndim(kept) == 1:
-            return kept
-        places = np.cumsum(~masked) - 1
-        assert places[0] >= 0  # a text that begins with padding gives zeros, which the layers above do not get here
-        return kept[places]
-    for one in layers:
-        cls, config, w = one["class"], one["config"], [np.asarray(a, np.float64) for a in one["weights"]]
-        if cls == "Embedding":
-            x = w[0][x]
-        elif cls in ("SimpleRNN", "LSTM", "GRU"):
-            x = run_recurrent(one, w, x, v3)
-        elif cls == "Bidirectional":
-            inner, half = config["layer"], len(w) // 2
-            a = run_recurrent(inner, w[:half], x, v3)
-            b = run_recurrent(inner, w[half:], x[::-1], v3)
-            if inner["config"]["return_sequences"]:
-                b = b[::-1]
-            x = {"concat": lambda: np.concatenate([a, b], -1), "sum": lambda: a + b, "ave": lambda: (a + b) / 2,
-                 "mul": lambda: a * b}[config["merge_mode"]]()
-        elif cls == "TimeDistributed":
-            x = run([{**config["layer"], "weights": w}], x, v3)
-        elif cls == "Dense":
-            x = activate(config["activation"], x @ w[0] + (w[1] if len(w) > 1 else 0), v3)
-        elif cls == "Activation":
-            x = activate(config["activation"], x, v3)
-        elif cls == "LeakyReLU":
-            x = np.where(x > 0, x, x * config["alpha"])
-        elif cls == "ELU":
-            x = np.where(x > 0, x, config["alpha"] * np.expm1(np.minimum(x, 0)))
-        elif cls == "ReLU":
-            x = np.maximum(x, 0)
-        elif cls == "BatchNormalization":
-            mean, variance = w[-2:]
-            gamma = w[0] if config["scale"] else 1
-            beta = w[int(config["scale"])] if config["center"] else 0
-            x = (x - mean) / np.sqrt(variance + config["epsilon"]) * gamma + beta
-        elif cls == "LayerNormalization":
-            gamma = w[0] if config["scale"] else 1
-            beta = w[int(config["scale"])] if config["center"] else 0
-            x = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + config["epsilon"]) * gamma + beta
-        elif cls == "Normalization":
-            x = (x - w[0]) / np.maximum(np.sqrt(w[1]), 1e-7)
-        elif cls == "Rescaling":
-            x = x * config["scale"] + config["offset"]
-        elif cls == "GlobalAveragePooling1D":
-            x = x.mean(0)
-        elif cls == "GlobalMaxPooling1D":
-            x = x.max(0)
-        elif cls not in ("Dropout", "Flatten", "Masking"):
-            raise ValueError(cls)
-    return x
-
-
 # ---- The same in TensorFlow.js
 
 
@@ -245,135 +128,6 @@ def ask_tfjs(models, node_modules):
         out = subprocess.run(["node", os.path.join(here, "make_keras.js"), f.name], check=True, stdout=subprocess.PIPE,
                              env={**os.environ, "NODE_PATH": os.path.abspath(node_modules)}).stdout
     return {name: np.array(o["values"]).reshape(o["shape"])[0] for name, o in json.loads(out).items()}
-
-
-# ---- Keras' JSON
-
-
-ZEROS = {"class_name": "Zeros", "config": {}}
-GLOROT = {"class_name": "VarianceScaling", "config": {"scale": 1.0, "mode": "fan_avg", "distribution": "uniform", "seed": None}}
-
-
-def config2(one, version):
-    """Keras 2's and 3's get_config(), with the keys that say nothing to a reader, too."""
-    cls, config = one["class"], dict(one["config"])
-    out = {"name": one["name"], "trainable": True}
-    if version >= 2.1:
-        out["dtype"] = "float32"
-    if version >= 3:
-        out["dtype"] = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"}, "registered_name": None}
-    if cls in ("LSTM", "GRU", "SimpleRNN", "CuDNNLSTM", "CuDNNGRU"):
-        out.update(return_state=False, stateful=False, unroll=False, kernel_initializer=GLOROT,
-                   recurrent_initializer={"class_name": "Orthogonal", "config": {"gain": 1.0, "seed": None}},
-                   bias_initializer=ZEROS, kernel_regularizer=None, dropout=0.0, recurrent_dropout=0.0)
-        if cls.endswith("LSTM"):
-            out["unit_forget_bias"] = True
-        if cls.startswith("CuDNN"):
-            for key in ("activation", "recurrent_activation", "reset_after", "use_bias"):
-                config.pop(key, None)
-        elif version < 2.3:
-            out["implementation"] = 1
-    if cls == "Dense":
-        out.update(kernel_initializer=GLOROT, bias_initializer=ZEROS, kernel_regularizer=None, activity_regularizer=None)
-    if cls == "Embedding":
-        out.update(embeddings_initializer={"class_name": "RandomUniform", "config": {"minval": -0.05, "maxval": 0.05, "seed": None}},
-                   embeddings_regularizer=None)
-        if version < 3:
-            out["input_length"] = None
-    if "layer" in config:
-        inner = config.pop("layer")
-        out["layer"] = entry2(inner, version)
-        if cls == "Bidirectional" and version >= 3:
-            out["layer"]["config"]["name"] = "forward_" + inner["name"]
-            back = {**inner, "name": "backward_" + inner["name"],
-                    "config": {**inner["config"], "go_backwards": not inner["config"]["go_backwards"]}}
-            out["backward_layer"] = entry2(back, version)
-    if version >= 3 and cls == "LeakyReLU":
-        config["negative_slope"] = config.pop("alpha")
-    out.update(config)
-    return out
-
-
-def entry2(one, version):
-    out = {"class_name": one["class"], "config": config2(one, version)}
-    if version >= 3:
-        out = {"module": "keras.layers", **out, "registered_name": None, "build_config": {"input_shape": None}}
-    return out
-
-
-def shape_of(x):
-    return [None, None, *np.shape(x)[1:]]
-
-
-def sequential(layers, x, version, as_list=False):
-    entries = [entry2(one, version) for one in layers]
-    if version >= 2.3:
-        key = "batch_shape" if version >= 3 else "batch_input_shape"
-        entries.insert(0, {"class_name": "InputLayer", "config": {key: shape_of(x), "dtype": "float32", "sparse": False, "name": "input_layer"}})
-    else:
-        entries[0]["config"]["batch_input_shape"] = shape_of(x)
-    return {"class_name": "Sequential", "config": entries if as_list else {"name": "sequential", "layers": entries}}
-
-
-def functional(layers, x, version, masks=False):
-    """One after the other, as a graph; `masks`: as Keras 3 writes an embedding that masks."""
-    key = "batch_shape" if version >= 3 else "batch_input_shape"
-    entries = [{"class_name": "InputLayer", "config": {key: shape_of(x), "dtype": "float32", "sparse": False, "name": "input_1"},
-                "name": "input_1", "inbound_nodes": []}]
-    below = "input_1"
-
-    def tensor(name):
-        return {"class_name": "__keras_tensor__", "config": {"shape": [None, None], "dtype": "float32", "keras_history": [name, 0, 0]}}
-
-    for one in layers:
-        arguments = {}
-        if masks and one["class"] in ("LSTM", "GRU"):
-            arguments = {"training": False, "mask": tensor("not_equal")}
-        node = [{"args": [tensor(below)], "kwargs": arguments}] if version >= 3 else [[[below, 0, 0, {}]]]
-        entries.append({**entry2(one, version), "name": one["name"], "inbound_nodes": node})
-        if masks and one["class"] == "Embedding":
-            entries.append({"module": "keras.src.ops.numpy", "class_name": "NotEqual", "config": {"name": "not_equal"},
-                            "registered_name": "NotEqual", "build_config": {"input_shape": [None, None]}, "name": "not_equal",
-                            "inbound_nodes": [{"args": [tensor("input_1"), 0], "kwargs": {}}]})
-        below = one["name"]
-    ends = (["input_1", 0, 0], [below, 0, 0]) if version >= 3 else ([["input_1", 0, 0]], [[below, 0, 0]])
-    return {"class_name": "Functional" if version >= 2.3 else "Model",
-            "config": {"name": "model_1", "trainable": True, "layers": entries, "input_layers": ends[0], "output_layers": ends[1]}}
-
-
-def config1(one):
-    """Keras 1's words."""
-    cls, config, out = one["class"], one["config"], {"name": one["name"], "trainable": True}
-    if cls in ("LSTM", "GRU", "SimpleRNN"):
-        out.update(output_dim=config["units"], init="glorot_uniform", inner_init="orthogonal", activation=config["activation"],
-                   W_regularizer=None, U_regularizer=None, b_regularizer=None, dropout_W=0.0, dropout_U=0.0,
-                   return_sequences=config["return_sequences"], go_backwards=config["go_backwards"], stateful=False, unroll=False,
-                   consume_less="cpu", input_dim=one["weights"][0].shape[0] if one["weights"] else None, input_length=None)
-        if cls != "SimpleRNN":
-            out["inner_activation"] = config["recurrent_activation"]
-        if cls == "LSTM":
-            out["forget_bias_init"] = "one"
-    elif cls == "Dense":
-        out.update(output_dim=config["units"], init="glorot_uniform", activation=config["activation"], W_regularizer=None,
-                   bias=config["use_bias"], input_dim=None)
-    elif cls == "Embedding":
-        out.update(input_dim=config["input_dim"], output_dim=config["output_dim"], init="uniform", input_length=None,
-                   mask_zero=config["mask_zero"], W_regularizer=None, dropout=0.0, input_dtype="int32")
-    elif cls == "Dropout":
-        out["p"] = config["rate"]
-    elif "layer" in config:
-        out["layer"] = {"class_name": config["layer"]["class"], "config": config1({**config["layer"], "weights": []})}
-        if cls == "Bidirectional":
-            out["merge_mode"] = config["merge_mode"]
-    else:
-        out.update(config)
-    return out
-
-
-def sequential1(layers, x):
-    entries = [{"class_name": one["class"], "config": config1(one)} for one in layers]
-    entries[0]["config"]["batch_input_shape"] = shape_of(x)
-    return {"class_name": "Sequential", "config": entries}
 
 
 # ---- Names of arrays

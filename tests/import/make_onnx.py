@@ -241,6 +241,25 @@ class Residual(nn.Module):
         return torch.tanh(self.out(x))
 
 
+class Normal(nn.Module):
+    """layer normalisations, which this version of the exporter writes out, of steps and of what was read out of them"""
+
+    def __init__(self):
+        super().__init__()
+        self.rnn = nn.GRU(F, H, bidirectional=True, batch_first=True)
+        self.low = nn.LayerNorm(2 * H)
+        self.up = nn.LSTM(2 * H, H, batch_first=True)
+        self.high = nn.LayerNorm(H, eps=1e-3)
+        self.out = nn.Linear(H, 3)
+        for norm in (self.low, self.high):
+            nn.init.uniform_(norm.weight)
+            nn.init.uniform_(norm.bias)
+
+    def forward(self, x):
+        y, (h, _) = self.up(self.low(self.rnn(x)[0]))
+        return self.out(self.high(h[-1]))
+
+
 class Manual(nn.Module):
     """zeros for the first state, made of the input's size; the last step taken before the linear layer's twin above it"""
 
@@ -271,6 +290,8 @@ def make_modules(m):
     data = export(net, (ids[0, :1], torch.zeros(2, 1, H)), ["x", "h"], ["y", "hn"], {"x": {0: "b"}, "h": {1: "b"}})
     m.add("torch-step", data, {"x": ids[0, :1].numpy(), "h": np.zeros((2, 1, H), "f4")}, lambda f: f["y"],
           ids[0, :1].numpy(), config={"topology": "synced"})
+    m.add("torch-norm", export(Normal().eval(), (x,), ["x"], ["y"], axes), feeds, lambda f: f["y"], x[0].numpy(),
+          config={"topology": "many_to_one"})
 
 
 # ---- Graphs by hand
@@ -497,6 +518,13 @@ def make_keras(m):
             g.node("Concat", ["f1", "b1"], "j", axis=2)
             g.node("Squeeze", ["j", g.ints("jq", 0)], "out")
             m.add("keras-two-last", g.model(batch_first, ["out"]), {"x": x}, lambda f: f["out"], x[0])
+            # the backward one's before it is turned around again: its last is the sequence's first
+            for n in g.nodes:
+                if "b1" in n.output:
+                    n.input[:] = ["by", "end"]
+            g.ints("end", -1)
+            m.add("keras-two-final", g.model(batch_first, ["out"]), {"x": x}, lambda f: f["out"], x[0],
+                  config={"topology": "many_to_one", "pool": "final"})
 
     # the directions' average, and a layer normalisation above it; sequence lengths of the whole
     g = Graph(17)
@@ -689,6 +717,15 @@ def make_bad(m):
                             [g.node("Add", ["out", "s"], "z")]), "tensor 's': elements of type string are not read")
 
 
+def make_bad_moments(m):
+    g = Graph()
+    recurrent(g, "GRU", "x")
+    merged(g, "Y")
+    g.node("ReduceMean", ["out"], "mean", axes=[-1])
+    g.node("Sub", ["out", "mean"], "z")
+    m.bad("centred", g.model({"x": FLOATS}, ["z"]), "output 'z': it reads what is no output of a layer")
+
+
 def make_node_tests(m):
     """ONNX's own tests of the operators, with W, R, B, states and peepholes as constants; what comes out is theirs."""
     nodes = "/usr/share/libonnx-testdata/data/node"
@@ -742,6 +779,7 @@ def main():
     make_keras(m)
     make_more(m)
     make_bad(m)
+    make_bad_moments(m)
     make_node_tests(m)
     m.finish()
 

@@ -69,6 +69,22 @@ def test_safetensors_with_foreign_names(rnnd, tmp_path, pad):
     assert "embedding (embedding) → model.decoder.rnn (lstm) → model.decoder.linear (dense)" in shown
 
 
+@pytest.mark.parametrize("head,known", [("fc", True), ("zlast.output", True), ("proj", False), ("fc_in", False)])
+def test_a_head_is_known_by_its_name_where_no_order_is(rnnd, tmp_path, head, known):
+    """Both orders fit by their widths, and safetensors keeps none."""
+    make = Maker()
+    xs = np.eye(V)[IDS]
+    xs = lstm(xs, make("lstm.weight_ih_l0", 4 * H, V), make("lstm.weight_hh_l0", 4 * H, H),
+              make("lstm.bias_ih_l0", 4 * H) + make("lstm.bias_hh_l0", 4 * H))
+    outputs = xs @ make(head + ".weight", V, H).T + make(head + ".bias", V)
+    write_safetensors(tmp_path / "d.safetensors", make.arrays)
+    words = ["import", "--one-hot", "--expect", expect(tmp_path, outputs), "--out", "m", "d.safetensors"]
+    if known:
+        rnnd.ok(*words)
+    else:
+        assert "could follow one another in several ways" in rnnd.fails(*words)
+
+
 def test_types_of_safetensors_stay(rnnd, tmp_path):
     make, _ = detector()
     for name, dtype in (("F16", np.float16), ("F64", np.float64)):

@@ -166,6 +166,7 @@ def test_a_config_answers_everything(rnnd, tmp_path):
 
 @pytest.mark.parametrize("name,options,words", [
     ("tutorial", ["--activation", "tanh"], "'i2o' reads the state before the step"),
+    ("tutorial", ["--activation", "i2h=relu"], "'i2o' reads the state before the step"),
     ("handmade_lstm", [], "the order of an LSTM's or GRU's gates is not in the file"),
     ("spectral", [], "remove_spectral_norm() makes plain weights of it"),
     ("char_rnn", ["--vocab", "printable", "--map", "decoder=-", "--activation", "x"], None),
@@ -175,6 +176,17 @@ def test_what_cannot_be_imported_is_refused_in_words(rnnd, name, options, words)
         assert rnnd("import", *options, "--out", "m", file_of(name)).returncode == 2
     else:
         assert words in rnnd.fails("import", *options, "--out", "m", file_of(name))
+
+
+def test_a_config_may_say_what_the_second_opinion_does_not_know(rnnd, tmp_path):
+    import json
+    rnnd.ok("import", "--out", "a", file_of("state"))
+    config = read_json(tmp_path, "a", "config.json")
+    (tmp_path / "same.json").write_text(json.dumps(config))
+    assert "Second opinion: 11 outputs" in rnnd.ok("import", "--config", "same.json", "--out", "b", file_of("state"))
+    config["rnn"]["activation"] = "relu"
+    (tmp_path / "other.json").write_text(json.dumps(config))
+    assert "Second opinion: none" in rnnd.ok("import", "--config", "other.json", "--out", "c", file_of("state"))
 
 
 # ---- What is told

@@ -92,6 +92,20 @@ START_TEST(hints)
 }
 END_TEST
 
+START_TEST(heads)
+{
+    static const char *const yes[] = {"fc",      "model.fc_out", "rnnlm/softmax", "h2o",
+                                      "decoder", "Classifier",   "output",        "lm_head"};
+    static const char *const no[] = {"proj",       "fc_in", "input_fc", "linear",
+                                     "fc.in_proj", "lstm",  ""};
+
+    for (size_t i = 0; i < sizeof yes / sizeof *yes; i++)
+        ck_assert_msg(name_is_head(yes[i], strlen(yes[i])), "%s", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof *no; i++)
+        ck_assert_msg(!name_is_head(no[i], strlen(no[i])), "%s", no[i]);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("names");
@@ -102,6 +116,7 @@ int main(void)
     tcase_add_test(tcase, recurrent_names);
     tcase_add_test(tcase, other_names);
     tcase_add_test(tcase, hints);
+    tcase_add_test(tcase, heads);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

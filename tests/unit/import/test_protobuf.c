@@ -14,9 +14,9 @@ static struct proto over(const void *bytes, size_t len)
 
 START_TEST(fields_of_every_kind)
 {
-    struct proto message = OVER("\x08\x96\x01"                         /* 1: 150 */
-                                "\x12\x03"                             /* 2: "abc" */
-                                "abc"                                  /* */
+    struct proto message = OVER("\x08\x96\x01" /* 1: 150 */
+                                "\x12\x03"
+                                "abc"                                  /* 2: "abc" */
                                 "\x1D\x01\x02\x03\x04"                 /* 3: 32 bits */
                                 "\x21\x01\x02\x03\x04\x05\x06\x07\x08" /* 4: 64 bits */
                                 "\xF8\x01\x00");                       /* 31: 0 */

@@ -43,6 +43,7 @@ struct given {
 
 struct made {
     float h[UNITS], c[UNITS], reset[UNITS];
+    float shown[RNN_GATES_MAX][UNITS];
 };
 
 static void fill(float *out, size_t n, float limit)
@@ -77,7 +78,12 @@ static void make(const struct rnn_kernels *k, const struct given *g, struct made
     memcpy(out->c, g->c, sizeof out->c);
     if (ops->n_again)
         ops->reset(k, &g->cell, g->gates, g->h, out->reset, VECTORS);
+    if (ops->has_c) /* where show() may find it */
+        memcpy(out->shown[ops->n_gates - 1], g->c, sizeof g->c);
     ops->finish(k, &g->cell, g->gates, out->h, ops->has_c ? out->c : NULL, out->h, VECTORS);
+    if (ops->show)
+        ops->show(k, &g->cell, g->gates, out->shown[ops->n_gates - 1], out->c, out->shown[0],
+                  UNITS);
 }
 
 /* ---- The equations ---- */
@@ -157,6 +163,22 @@ static bool close_to(double got, double want)
     return fabs(got - want) <= 3e-6 * (1 + fabs(want));
 }
 
+/* What is shown of the gates is what made the state. */
+static bool shows(const struct given *g, const struct made *made, size_t u)
+{
+    const struct rnn_cell_settings *set = &g->cell.settings;
+    double a = (double)made->shown[0][u], b = (double)made->shown[1][u];
+    double n = (double)made->shown[2][u], o = (double)made->shown[3][u], c = (double)made->c[u];
+
+    if (!g->cell.ops->gate_names)
+        return !g->cell.ops->show;
+    if (g->cell.ops->has_c)
+        return close_to(c, b * (double)g->c[u] + a * n) &&
+               close_to((double)made->h[u], o * phi(&set->output, set->clip, c));
+    return close_to((double)made->h[u], (1 - b) * n + b * (double)g->h[u]) &&
+           close_to(a, gate(g, sum_of(g, g->cell.ops->x_slot[0], u)));
+}
+
 static bool holds(const struct given *g, const struct made *made, size_t u)
 {
     const struct rnn_cell_ops *ops = g->cell.ops;
@@ -174,7 +196,7 @@ static void check_equations(const struct given *g, const struct made *made)
 {
     size_t n = 0;
 
-    while (n < UNITS && holds(g, made, n))
+    while (n < UNITS && holds(g, made, n) && shows(g, made, n))
         n++;
     ck_assert_uint_eq(n, UNITS);
 }

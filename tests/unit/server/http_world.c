@@ -116,6 +116,54 @@ static void echo(struct request *request)
     say(request, request->body, request->body_len);
 }
 
+/* ---- Upgraded: bytes come back as they are ---- */
+
+static void on_pipe_turn(struct request *request)
+{
+    char bytes[4096];
+    ssize_t n;
+
+    while ((n = http_socket_read(request, bytes, sizeof(bytes))) > 0) {
+        if (memchr(bytes, 'q', (size_t)n)) {
+            http_socket_close(request);
+            return;
+        }
+        (void)http_socket_write(request, bytes, (size_t)n);
+    }
+    if (n < 0)
+        http_socket_close(request);
+    else
+        http_socket_wait(request, true, false);
+}
+
+static void on_pipe_drain(struct request *request)
+{
+    (void)http_socket_write(request, "d", 1);
+}
+
+static void on_pipe_cancel(struct request *request)
+{
+    (void)http_socket_write(request, "c", 1);
+    http_socket_close(request);
+}
+
+static void on_deaf_turn(struct request *request)
+{
+    http_socket_wait(request, false, false);
+}
+
+static const struct socket_hooks pipe_hooks = {
+    .turn = on_pipe_turn, .drain = on_pipe_drain, .cancel = on_pipe_cancel};
+static const struct socket_hooks deaf_hooks = {
+    .turn = on_deaf_turn, .drain = on_pipe_drain, .cancel = on_pipe_cancel};
+
+static void become(struct request *request, const struct socket_hooks *socket_hooks)
+{
+    request->hooks = &hooks;
+    http_reply_header(request, "Upgrade", "pipe");
+    http_upgrade(request, socket_hooks);
+}
+
 void router_dispatch(struct request *request)
 {
     const char *path = request->path;
@@ -158,6 +206,10 @@ void router_dispatch(struct request *request)
         request->hooks = &hooks;
         http_stream_begin(request, "text/event-stream");
         (void)http_stream_write(request, "data: 1\n\n", 9);
+    } else if (strcmp(path, "/pipe") == 0) {
+        become(request, &pipe_hooks);
+    } else if (strcmp(path, "/deaf") == 0) {
+        become(request, &deaf_hooks);
     } else if (strcmp(path, "/cut") == 0) {
         http_stream_begin(request, "text/event-stream");
         (void)http_stream_write(request, "data: 1\n\n", 9);

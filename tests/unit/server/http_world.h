@@ -4,7 +4,8 @@
  * The router knows: /echo and /livez (answer at once), /later and /slow (answer on a timer), /never
  * (waits for its client to leave), /nohook (likewise, but ends by a timer), /stream?n= (n events,
  * one a turn), /slowstream (waits first), /flood (writes until the buffer is full, goes on when
- * drained), /silent (a stream that sends one event and waits), /cut.  The client side is plain
+ * drained), /silent (a stream that sends one event and waits), /cut, /pipe (becomes
+ * a socket that echoes; q ends it), /deaf (one that reads nothing).  The client side is plain
  * blocking sockets with a receive timeout, so that what hangs fails. */
 #ifndef TESTS_UNIT_SERVER_HTTP_WORLD_H
 #define TESTS_UNIT_SERVER_HTTP_WORLD_H

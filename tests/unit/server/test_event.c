@@ -8,12 +8,12 @@
 
 static void write_both(struct buf *out)
 {
-    event_begin(out, "token");
+    event_begin(out, "token", "7-1-0");
     buf_puts(out, "{\"text\":");
     buf_json_string(out, "a\nb\r\t\"\\\x01 \xe2\x80\xa8", 12);
     buf_putc(out, '}');
     event_end(out);
-    event_begin(out, "done");
+    event_begin(out, "done", "");
     event_end(out);
 }
 
@@ -29,11 +29,13 @@ START_TEST(what_is_written_reads_back)
     left = out.len;
     ck_assert(event_next(&at, &left, &event));
     ck_assert_str_eq(event.name, "token");
+    ck_assert_str_eq(event.id, "7-1-0");
     ck_assert_uint_gt(event.len, 12);
     ck_assert_int_eq(event.json[0], '{');
     ck_assert_int_eq(event.json[event.len - 1], '}');
     ck_assert(event_next(&at, &left, &event));
     ck_assert_str_eq(event.name, "done");
+    ck_assert_str_eq(event.id, "");
     ck_assert_uint_eq(event.len, 0);
     ck_assert_uint_eq(left, 0);
     ck_assert(!event_next(&at, &left, &event));

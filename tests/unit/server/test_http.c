@@ -716,6 +716,123 @@ START_TEST(the_page_counts_requests_by_route_and_code)
 }
 END_TEST
 
+/* ---- Upgraded connections ---- */
+
+/* The head of the 101; what follows is the handler's. */
+static int upgrade(const char *path, const char *early)
+{
+    char text[256], byte, last[4] = "";
+    int fd = dial();
+
+    snprintf(text, sizeof(text),
+             "GET %s HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: pipe\r\n\r\n%s", path,
+             early);
+    put(fd, text);
+    for (size_t n = 0; memcmp(last, "\r\n\r\n", 4) != 0; n++) {
+        ck_assert_int_eq(read(fd, &byte, 1), 1);
+        if (n < 12)
+            ck_assert_int_eq(byte, "HTTP/1.1 101"[n]);
+        memmove(last, last + 1, 3);
+        last[3] = byte;
+    }
+    return fd;
+}
+
+static void expect_bytes(int fd, const char *want)
+{
+    for (char byte; *want; want++) {
+        ck_assert_int_eq(read(fd, &byte, 1), 1);
+        ck_assert_int_eq(byte, *want);
+    }
+}
+
+START_TEST(an_upgraded_connection_is_its_handlers)
+{
+    int fd = upgrade("/pipe", "early");
+
+    expect_bytes(fd, "early");
+    for (int i = 0; i < 100; i++) {
+        put(fd, "GET /echo HTTP/1.1\r\n\r\n"); /* no request any more */
+        expect_bytes(fd, "GET /echo HTTP/1.1\r\n\r\n");
+    }
+    ck_assert_uint_eq(atomic_load(&n_dispatched), 1);
+    put(fd, "q");
+    ck_assert(at_end(fd));
+    close(fd);
+    EVENTUALLY(shard_busy(server.shards[0]) == 0 && atomic_load(&server.n_connections) == 0);
+    ck_assert_uint_eq(atomic_load(&n_gone), 0);
+}
+END_TEST
+
+START_TEST(early_bytes_may_be_all_there_is)
+{
+    int fd = upgrade("/pipe", "ab");
+
+    shutdown(fd, SHUT_WR);
+    expect_bytes(fd, "ab");
+    ck_assert(at_end(fd));
+    close(fd);
+}
+END_TEST
+
+START_TEST(leaving_is_noticed_by_those_who_read_nothing)
+{
+    for (unsigned i = 1; i <= 3; i++) {
+        int fd = upgrade("/deaf", i == 2 ? "early" : "");
+
+        if (i == 3)
+            put(fd, "bytes that nobody reads");
+        close(fd);
+        EVENTUALLY(atomic_load(&n_gone) == i);
+    }
+    EVENTUALLY(atomic_load(&server.n_connections) == 0);
+}
+END_TEST
+
+START_TEST(upgraded_connections_hear_of_the_end)
+{
+    int reads = upgrade("/pipe", ""), deaf = upgrade("/deaf", "");
+
+    put(reads, "x");
+    expect_bytes(reads, "x");
+    shard_drain(server.shards[0]);
+    expect_bytes(reads, "d");
+    expect_bytes(deaf, "d");
+    put(reads, "y"); /* it goes on until its handler ends it */
+    expect_bytes(reads, "y");
+    shard_cancel(server.shards[0]);
+    expect_bytes(reads, "c");
+    expect_bytes(deaf, "c");
+    ck_assert(at_end(reads));
+    ck_assert(at_end(deaf));
+    close(reads);
+    close(deaf);
+    ck_assert_uint_eq(atomic_load(&n_gone), 0);
+}
+END_TEST
+
+START_TEST(upgraded_connections_are_logged_and_counted_as_they_open)
+{
+    int fd = upgrade("/pipe", "");
+    struct buf page = {0};
+
+    put(fd, "x");
+    expect_bytes(fd, "x"); /* it is open on both sides */
+    metrics_page(&page, &server);
+    buf_putc(&page, '\0');
+    ck_assert_ptr_nonnull(
+        strstr(page.data, "rnnd_requests_total{endpoint=\"/test\",code=\"101\"} 1\n"));
+    buf_free(&page);
+    close(fd);
+    EVENTUALLY(atomic_load(&server.n_connections) == 0);
+    metrics_page(&page, &server);
+    buf_putc(&page, '\0');
+    ck_assert_ptr_nonnull(
+        strstr(page.data, "rnnd_requests_total{endpoint=\"/test\",code=\"101\"} 1\n"));
+    buf_free(&page);
+}
+END_TEST
+
 /* ---- Settings of the groups ---- */
 
 static void serve_hasty(void)
@@ -782,6 +899,10 @@ int main(void)
     GROUP("connections", serve, a_port_in_use_is_said_so,
           draining_closes_each_connection_after_its_answer, cancelling_ends_every_kind_of_request,
           the_page_counts_requests_by_route_and_code);
+    GROUP("upgraded", serve, an_upgraded_connection_is_its_handlers,
+          early_bytes_may_be_all_there_is, leaving_is_noticed_by_those_who_read_nothing,
+          upgraded_connections_hear_of_the_end,
+          upgraded_connections_are_logged_and_counted_as_they_open);
     GROUP("few", serve_few, connections_over_the_limit_are_told_and_closed);
     GROUP("two", serve_two, connections_are_dealt_out_evenly);
 

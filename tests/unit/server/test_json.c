@@ -22,7 +22,18 @@ static void teardown(void)
 
 /* ---- Reading any body, keeping only how it went ---- */
 
-enum endpoint { PREDICT, GENERATE, SCORE, SESSION, FORK, SNAPSHOT, REWIND, TOKENIZE, DETOKENIZE };
+enum endpoint {
+    PREDICT,
+    GENERATE,
+    SCORE,
+    SESSION,
+    FORK,
+    SNAPSHOT,
+    REWIND,
+    BLEND,
+    TOKENIZE,
+    DETOKENIZE
+};
 
 static int read_body(enum endpoint endpoint, const char *text, size_t len, struct rnn_err *err)
 {
@@ -32,6 +43,7 @@ static int read_body(enum endpoint endpoint, const char *text, size_t len, struc
     struct session_request session;
     struct snapshot_request snapshot;
     struct rewind_request rewind;
+    struct blend_request blend;
     struct tokens_request tokens;
     size_t count;
     int rc = 0;
@@ -62,6 +74,10 @@ static int read_body(enum endpoint endpoint, const char *text, size_t len, struc
         break;
     case REWIND:
         rc = rewind_request_read(&rewind, text, len, config, err);
+        break;
+    case BLEND:
+        if ((rc = blend_request_read(&blend, text, len, config, err)) == 0)
+            blend_request_free(&blend);
         break;
     case TOKENIZE:
         if ((rc = tokenize_read(&tokens, text, len, config, err)) == 0)
@@ -137,7 +153,10 @@ static const struct {
     {PREDICT, "{" I ",\"return\":\"logits\"}", RNN_ETYPE, "return"},
     {PREDICT, "{" I ",\"return\":[\"logits\",3]}", RNN_ETYPE, "return[1]"},
     {PREDICT, "{" I ",\"return\":[\"logit\"]}", RNN_EFORMAT, "return[0]"},
-    {PREDICT, "{" I ",\"return\":[\"hidden\",\"gates\"]}", RNN_EUNSUPPORTED, "return[1]"},
+    {PREDICT, "{" I ",\"return\":[\"hidden\",\"gate\"]}", RNN_EFORMAT, "return[1]"},
+    {GENERATE, "{" I ",\"return\":[\"cell\"]}", RNN_EFORMAT, "return"},
+    {GENERATE, "{" I ",\"stream\":true,\"n\":2,\"return\":[\"cell\"]}", RNN_EFORMAT, "return"},
+    {GENERATE, "{" I ",\"stream\":true,\"return\":[\"logits\"]}", RNN_EFORMAT, "return[0]"},
     {PREDICT, "{" I ",\"temperature\":1}", RNN_EFORMAT, "temperature"},
     /* generate */
     {GENERATE, "{" I ",\"best_of\":2,\"n\":3}", RNN_ERANGE, "best_of"},
@@ -215,6 +234,15 @@ static const struct {
     {SNAPSHOT, "{\"name\":3}", RNN_ETYPE, "name"},
     {SNAPSHOT, "{\"name\":\"a\",\"replace\":1}", RNN_ETYPE, "replace"},
     {SNAPSHOT, "{\"name\":\"a\",\"to\":1}", RNN_EFORMAT, "to"},
+    {BLEND, "{}", RNN_ETYPE, "sessions"},
+    {BLEND, "{\"sessions\":[]}", RNN_ERANGE, "sessions"},
+    {BLEND, "{\"sessions\":[1]}", RNN_ETYPE, "sessions[0]"},
+    {BLEND, "{\"sessions\":[{\"id\":\"a\"}]}", RNN_EFORMAT, "sessions[0]"},
+    {BLEND, "{\"sessions\":[{\"weight\":1}]}", RNN_EFORMAT, "sessions[0]"},
+    {BLEND, "{\"sessions\":[{\"id\":\"a\",\"weight\":\"1\"}]}", RNN_ETYPE, "sessions[0].weight"},
+    {BLEND, "{\"sessions\":[{\"id\":\"a\",\"weight\":1e9}]}", RNN_ERANGE, "sessions[0].weight"},
+    {BLEND, "{\"sessions\":[{\"id\":\"a\",\"weight\":1,\"x\":1}]}", RNN_EFORMAT, "sessions[0].x"},
+    {BLEND, "{\"sessions\":[{\"id\":\"a\",\"weight\":1}],\"id\":\"a b\"}", RNN_EFORMAT, "id"},
     {REWIND, "{}", RNN_EFORMAT, "to"},
     {REWIND, "{\"to\":\"a\",\"steps\":1}", RNN_EFORMAT, "to"},
     {REWIND, "{\"to\":\"a/b\"}", RNN_EFORMAT, "to"},
