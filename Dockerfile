@@ -4,12 +4,13 @@
 #   docker run -p 8080:8080 rnnd                                                    the shipped models
 #   docker run -p 8080:8080 -v "$PWD/mine:/models:ro" -e RNND_MODELS=/models rnnd   only your own
 #   docker run -p 8080:8080 -v "$PWD/one:/usr/share/rnnd/models/one:ro" rnnd        one of yours beside the shipped ones
-#
 #   docker run -p 8080:8080 -v rnnd:/var/lib/rnnd rnnd                              sessions outlive the container
 #
 # Every option is an environment variable, RNND_ and its name in capitals.  Only the volume of sessions is written: --read-only
-# works.  rnnd-import is left out: it reads files that nobody vouches for, with libraries as large as the rest of the image, and is
-# needed once for each checkpoint; run it where the checkpoint lies and mount the folder that it makes.
+# works.  Where a read-only root comes without that volume (Kubernetes makes none), mount one or set RNND_STATE_DIR to nothing.
+#
+# rnnd-import is left out: it reads files that nobody vouches for, with libraries as large as the rest of the image, and is
+# needed once for each checkpoint.  Run it where the checkpoint lies, and mount the folder that it makes.
 FROM debian:bookworm-slim AS build
 
 RUN apt-get update \

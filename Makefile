@@ -64,9 +64,11 @@ valgrind: ## memcheck on the unit tests (a quarter of an hour)
 	@tests/gates valgrind
 
 lint: ## arrows between the rooms, formatting, files
+	@tools/need lint
 	@tests/lint/run
 
 format: ## clang-format over all C
+	@tools/need lint
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 fuzz: ## each libFuzzer target for FUZZ_SECONDS=120
