@@ -352,13 +352,15 @@ void store_close(struct store *store)
 
 /* ---- Facts ---- */
 
-/* The next ones; where they cannot be read, one by one, past those that are damaged. */
+/* Over the reader's connection, which nobody uses yet; the writer may be at work already.
+ *
+ * The next ones; where they cannot be read, one by one, past those that are damaged. */
 static int facts_behind(struct store *store, int64_t *row, struct store_facts *facts, size_t *n,
                         struct rnn_err *err)
 {
     int64_t last = atomic_load(&store->last_row);
     struct rnn_err fault = {0};
-    int rc = db_facts(store->writer.db, *row, facts, FACTS_MAX, n, &fault);
+    int rc = db_facts(store->reader.db, *row, facts, FACTS_MAX, n, &fault);
 
     if (rc == 0)
         return 0;
@@ -367,7 +369,7 @@ static int facts_behind(struct store *store, int64_t *row, struct store_facts *f
         return rc;
     }
     for (size_t told = 0; *row < last; ++*row) {
-        if (db_facts(store->writer.db, *row, facts, 1, n, &fault) == 0)
+        if (db_facts(store->reader.db, *row, facts, 1, n, &fault) == 0)
             return 0;
         if (told++ >= TOLD_MAX)
             continue;
