@@ -10,7 +10,7 @@ DESTDIR ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test bench install clean gates asan tsan valgrind lint fuzz \
-        stream-test docker-test systemd-test docker format
+        storm stream-test docker-test systemd-test docker format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -71,6 +71,10 @@ format: ## clang-format over all C
 fuzz: ## each libFuzzer target for FUZZ_SECONDS=120
 	@tools/need build fuzz
 	@tests/fuzz/run
+
+storm: ## sessions in a storm of requests and kills for STORM_SECONDS=900, instrumented (ASan, then TSan)
+	@tools/need build test gates
+	@tests/gates storm
 
 stream-test: ## streaming sessions with Node, Python and Chromium, through nginx and HAProxy
 	@tools/need build test stream

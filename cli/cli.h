@@ -43,6 +43,9 @@ struct cli_command {
 extern const struct cli_command *const cli_commands[];
 const struct cli_command *cli_find(const char *name);
 
+/* The command whose name is of these two words, or NULL. */
+const struct cli_command *cli_find_second(const char *first, const char *second);
+
 struct cli_args {
     const struct cli_command *command;
     char *const *operands; /* [command->n_operands] */

@@ -12,6 +12,7 @@ extern const struct cli_command command_inspect;
 extern const struct cli_command command_import;
 extern const struct cli_command command_verify;
 extern const struct cli_command command_bench;
+extern const struct cli_command command_bench_sessions;
 extern const struct cli_command command_health;
 extern const struct cli_command command_version;
 extern const struct cli_command command_help;

@@ -22,7 +22,7 @@ static int usage(void)
           "Usage: rnnd [COMMAND] [OPTION]...\n\nCommands:\n",
           stdout);
     for (size_t i = 0; cli_commands[i]; i++)
-        printf("  %-9s %-14s %s\n", cli_commands[i]->name, cli_commands[i]->operands,
+        printf("  %-14s %-14s %s\n", cli_commands[i]->name, cli_commands[i]->operands,
                cli_commands[i]->summary);
     fputs("\n'rnnd COMMAND --help' says more, as does rnnd(1).  Try:\n"
           "  rnnd serve --models DIR --listen 127.0.0.1:8080\n"
@@ -68,6 +68,8 @@ static int run(int argc, char **argv)
         return usage();
     if (argc == 1)
         return help_on(argv[0]);
+    if (argc == 2 && cli_find_second(argv[0], argv[1]))
+        return help_on((char *)cli_find_second(argv[0], argv[1])->name);
     fprintf(stderr, "rnnd help: '%s' is too much\n", argv[1]);
     return cli_hint("help");
 }

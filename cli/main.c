@@ -55,6 +55,10 @@ static int dispatch(int argc, char **argv)
     if (!command)
         return unknown_command(first);
     argv[skip] = first; /* argv[0] becomes the command's word */
+    if (argc > skip + 1 && cli_find_second(first, argv[skip + 1])) {
+        command = cli_find_second(first, argv[skip + 1]);
+        skip++;
+    }
     return cli_run(command, argc - skip, argv + skip);
 }
 

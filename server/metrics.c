@@ -11,6 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "server/shard.h"
 
@@ -402,6 +404,30 @@ static void page_routes(struct buf *out, const struct server *server)
         }
 }
 
+/* Under the names that Prometheus' own clients give them. */
+static void page_process(struct buf *out)
+{
+    struct rusage used;
+    unsigned long size, resident;
+    FILE *file = fopen("/proc/self/statm", "re");
+
+    if (file != NULL && fscanf(file, "%lu %lu", &size, &resident) == 2) {
+        head(out, "process_resident_memory_bytes", "gauge", "memory that is in RAM");
+        buf_puts(out, "process_resident_memory_bytes ");
+        buf_u64(out, (uint64_t)resident * (uint64_t)sysconf(_SC_PAGESIZE));
+        buf_putc(out, '\n');
+    }
+    if (file != NULL)
+        (void)fclose(file); /* was only read */
+    if (getrusage(RUSAGE_SELF, &used) < 0)
+        return;
+    head(out, "process_cpu_seconds_total", "counter", "CPU time, user and system");
+    buf_puts(out, "process_cpu_seconds_total ");
+    buf_f64(out, (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
+                     (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
+    buf_putc(out, '\n');
+}
+
 void metrics_page(struct buf *out, const struct server *server)
 {
     page_requests(out, server);
@@ -409,4 +435,5 @@ void metrics_page(struct buf *out, const struct server *server)
     page_counters(out, server);
     page_gauges(out, server);
     page_histograms(out, server);
+    page_process(out);
 }

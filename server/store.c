@@ -23,11 +23,11 @@
 #include "server/store_db.h"
 
 enum {
-    GROUP_MAX = 512,        /* tasks in one transaction */
-    FOLD_PAGES = 4096,      /* the log is folded from this length on, beside the writer */
-    FOLD_NOW_PAGES = 65536, /* and by the writer itself, who then waits for it, from this */
-    FACTS_MAX = 1024,       /* sessions read in one go */
-    TOLD_MAX = 100          /* rows that are damaged together and logged each */
+    GROUP_MAX = 512,         /* tasks in one transaction */
+    FOLD_PAGES = 8192,       /* the log is folded from this length on, beside the writer */
+    FOLD_NOW_PAGES = 131072, /* and by the writer itself, who then waits for it, from this */
+    FACTS_MAX = 1024,        /* sessions read in one go */
+    TOLD_MAX = 100           /* rows that are damaged together and logged each */
 };
 
 /* A thread with its connection, and what waits for it. */
@@ -44,6 +44,8 @@ struct lane {
 
 struct store {
     struct lane writer, reader, folder;
+    enum store_durability durability;
+    char path[4200]; /* of the database */
     int lock_fd;
     _Atomic int64_t last_row;
     atomic_size_t depth;
@@ -299,13 +301,13 @@ static int open_all(struct store *store, const char *dir, enum store_durability 
 {
     struct lane *lanes[] = {&store->writer, &store->reader, &store->folder};
     void *(*const runs[])(void *) = {writer_run, reader_run, folder_run};
-    char path[4200];
     int64_t last = 0;
     int rc = lock_dir(store, dir, err);
 
-    (void)snprintf(path, sizeof(path), "%s/sessions.db", dir);
+    store->durability = durability;
+    (void)snprintf(store->path, sizeof(store->path), "%s/sessions.db", dir);
     for (size_t i = 0; rc == 0 && i < 3; i++)
-        rc = db_open(&lanes[i]->db, path, durability, err);
+        rc = db_open(&lanes[i]->db, store->path, durability, err);
     if (rc == 0)
         rc = db_last_row(store->writer.db, &last, err);
     atomic_init(&store->last_row, last);
@@ -353,12 +355,12 @@ void store_close(struct store *store)
 /* ---- Facts ---- */
 
 /* The next ones; where they cannot be read, one by one, past those that are damaged. */
-static int facts_behind(struct store *store, int64_t *row, struct store_facts *facts, size_t *n,
-                        struct rnn_err *err)
+static int facts_behind(struct store *store, struct db *db, int64_t *row, struct store_facts *facts,
+                        size_t *n, struct rnn_err *err)
 {
     int64_t last = atomic_load(&store->last_row);
     struct rnn_err fault = {0};
-    int rc = db_facts(store->writer.db, *row, facts, FACTS_MAX, n, &fault);
+    int rc = db_facts(db, *row, facts, FACTS_MAX, n, &fault);
 
     if (rc == 0)
         return 0;
@@ -367,7 +369,7 @@ static int facts_behind(struct store *store, int64_t *row, struct store_facts *f
         return rc;
     }
     for (size_t told = 0; *row < last; ++*row) {
-        if (db_facts(store->writer.db, *row, facts, 1, n, &fault) == 0)
+        if (db_facts(db, *row, facts, 1, n, &fault) == 0)
             return 0;
         if (told++ >= TOLD_MAX)
             continue;
@@ -378,22 +380,26 @@ static int facts_behind(struct store *store, int64_t *row, struct store_facts *f
     return 0;
 }
 
+/* Over a connection of its own: what `each` sends away is written meanwhile. */
 int store_each(struct store *store, void (*each)(void *context, const struct store_facts *facts),
                void *context, struct rnn_err *err)
 {
     struct store_facts *facts = calloc(FACTS_MAX, sizeof(*facts));
+    struct db *db = NULL;
     int64_t row = 0;
     size_t n;
-    int rc = facts != NULL ? 0 : rnn_fail(err, RNN_ENOMEM, "no memory for stored sessions");
+    int rc = facts != NULL ? db_open(&db, store->path, store->durability, err)
+                           : rnn_fail(err, RNN_ENOMEM, "no memory for stored sessions");
 
     while (rc == 0) {
-        rc = facts_behind(store, &row, facts, &n, err);
+        rc = facts_behind(store, db, &row, facts, &n, err);
         if (rc < 0 || n == 0)
             break;
         for (size_t i = 0; i < n; i++)
             each(context, &facts[i]);
         row = facts[n - 1].row;
     }
+    db_close(db);
     free(facts);
     return rc;
 }

@@ -88,8 +88,8 @@ int store_open(struct store **out, const char *dir, enum store_durability durabi
  * NULL is fine. */
 void store_close(struct store *store);
 
-/* Every session there is, in order of rows; before the first task.  Parts of the database that
- * cannot be read are logged and passed over.  RNN_EIO. */
+/* Every session there is, in order of rows.  `each` may send tasks, and nobody else meanwhile.
+ * Parts of the database that cannot be read are logged and passed over.  RNN_EIO.  Main thread. */
 int store_each(struct store *store, void (*each)(void *context, const struct store_facts *facts),
                void *context, struct rnn_err *err);
 

@@ -181,6 +181,8 @@ static bool write_out(struct ws *ws)
             break;
         if (ws->blocked)
             heard(ws); /* it reads, so it lives */
+        if (ws->blocked && ws->ending)
+            due_in(ws, CLOSE_MS); /* from when it has read everything */
         ws_frames_sent(ws->frames, (size_t)n);
         bytes = ws_frames_pending(ws->frames, &left);
     }

@@ -608,7 +608,10 @@ def test_draining(start, workers):
             done = message
     assert done["id"] == 1 and closed.code == 1001
     assert refused is None or refused["error"]["code"] == "draining"
-    busy.raw(close_frame(1001))
+    try:
+        busy.raw(close_frame(1001))
+    except OSError:
+        pass  # this reader was slower than the server waits for it
     assert daemon.wait_end() == 0
 
 

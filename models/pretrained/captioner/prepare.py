@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes the data of `captioner`: small pictures of emoji by three hands, and what Unicode calls them.
 
-    npm install --ignore-scripts --prefix NPM emoji-datasource-google emoji-datasource-twitter @iconify-json/fluent-emoji-flat
+    npm install --ignore-scripts --prefix NPM emoji-datasource-google@16.0.0 emoji-datasource-twitter@16.0.0 @iconify-json/fluent-emoji-flat@1.2.6
     models/pretrained/captioner/prepare.py --npm NPM/node_modules --out DATA
 
 A caption is Unicode's short name in lower case, without colons, commas, brackets and quotation marks: "waving hand dark skin tone".

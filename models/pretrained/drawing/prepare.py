@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes the drawings that `drawing` is trained, validated and tested on, from the npm package hanzi-writer-data.
 
-    npm install hanzi-writer-data@2                   (anywhere; it has no part in the build)
+    npm install hanzi-writer-data@2.0.1               (anywhere; it has no part in the build)
     models/pretrained/drawing/prepare.py --package node_modules/hanzi-writer-data --out DATA
 
 Writes DATA/train.jsonl, val.jsonl and test.jsonl, a Chinese character a line: {"character", "frames"}.  A frame is [dx, dy, down, up,

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Makes the data of `g2p`: words and their pronunciations, from the CMU Pronouncing Dictionary.
 
-    npm install --prefix NPM cmu-pronouncing-dictionary
+    npm install --prefix NPM cmu-pronouncing-dictionary@3.0.0
     models/pretrained/g2p/prepare.py --npm NPM/node_modules --out DATA
 
 Words of letters and apostrophes, 2 to 20 of them.  A line is a word and its pronunciations, the dictionary's first one first.  The split

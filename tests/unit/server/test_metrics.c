@@ -89,6 +89,19 @@ START_TEST(buckets_hold_what_is_at_most_their_bound)
 }
 END_TEST
 
+START_TEST(the_process_tells_its_memory_and_time)
+{
+    const char *text = render();
+    const char *memory = strstr(text, "\nprocess_resident_memory_bytes ");
+    const char *time = strstr(text, "\nprocess_cpu_seconds_total ");
+
+    ck_assert_ptr_nonnull(memory);
+    ck_assert_ptr_nonnull(time);
+    ck_assert_double_gt(strtod(memory + 31, NULL), 100000);
+    ck_assert_double_gt(strtod(time + 27, NULL), 0);
+}
+END_TEST
+
 START_TEST(more_routes_than_there_is_room_for_do_no_harm)
 {
     static char names[600][16];
@@ -108,7 +121,9 @@ static void check_sample(const char *line, char *name, size_t cap)
     const char *at = line + n;
     char *end;
 
-    ck_assert_msg(n > 5 && strncmp(line, "rnnd_", 5) == 0, "bad name: %s", line);
+    ck_assert_msg((n > 5 && strncmp(line, "rnnd_", 5) == 0) ||
+                      (n > 8 && strncmp(line, "process_", 8) == 0),
+                  "bad name: %s", line);
     if (*at == '{') {
         at = strstr(at, "\"} "); /* braces may stand in a label's value */
         ck_assert_ptr_nonnull(at);
@@ -164,6 +179,7 @@ int main(void)
     tcase_add_test(tcase, shards_add_up);
     tcase_add_test(tcase, buckets_hold_what_is_at_most_their_bound);
     tcase_add_test(tcase, more_routes_than_there_is_room_for_do_no_harm);
+    tcase_add_test(tcase, the_process_tells_its_memory_and_time);
     tcase_add_test(tcase, the_page_keeps_to_the_text_format);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
