@@ -902,7 +902,7 @@ static void storm(enum store_durability durability)
 
     random_state = seed != NULL ? strtoull(seed, NULL, 10) : 20 + (uint64_t)durability;
     printf("RNND_TEST_SEED=%llu\n", (unsigned long long)random_state);
-    world.config.durability = durability;
+    world.config.durability = (int)durability;
     memset(known, 0, sizeof(known));
     memset(visitors, 0, sizeof(visitors));
     n_commits = n_refused = n_lost = 0;
