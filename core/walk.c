@@ -113,7 +113,7 @@ static void lay_out(struct rnn_walk *w)
     }
     if (bridge->present)
         w->told = arena_take(&w->floats, bridge->reads + bridge->writes);
-    else if (model->spec.n_stacks > 1)
+    else if (model->spec.topology == RNN_SEQ2SEQ)
         w->told = arena_take(&w->floats, model->memory_floats);
     w->below = w->vectors[0];
     w->above = w->vectors[1];
