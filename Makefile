@@ -5,6 +5,7 @@ BUILD   ?= build
 LISTEN  ?= 127.0.0.1:8080
 WORKERS ?= 0
 MODELS  ?= models/pretrained
+STATE   ?=
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -15,14 +16,14 @@ DESTDIR ?=
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: build ## build, then serve the shipped models on LISTEN=127.0.0.1:8080
+run: build ## build, then serve the shipped models on LISTEN=127.0.0.1:8080; STATE=FOLDER keeps the sessions
 	@tools/need run
 	@echo
 	@echo "rnnd will listen on http://$(LISTEN).  Try it from another terminal:"
 	@echo
 	@echo "  curl -s http://$(LISTEN)/generate -d '{\"model\":\"kjv\",\"input\":\"In the beginning \",\"max_tokens\":80,\"seed\":1}'"
 	@echo
-	@exec $(BUILD)/rnnd serve --models $(MODELS) --listen $(LISTEN) --workers $(WORKERS)
+	@exec $(BUILD)/rnnd serve --models $(MODELS) --listen $(LISTEN) --workers $(WORKERS) --state-dir '$(STATE)'
 
 build: $(BUILD)/build.ninja ## the program, at build/rnnd
 	@ninja -C $(BUILD) --quiet
@@ -63,9 +64,11 @@ valgrind: ## memcheck on the unit tests (a quarter of an hour)
 	@tests/gates valgrind
 
 lint: ## arrows between the rooms, formatting, files
+	@tools/need lint
 	@tests/lint/run
 
 format: ## clang-format over all C
+	@tools/need lint
 	@git ls-files '*.c' '*.h' | xargs clang-format -i
 
 fuzz: ## each libFuzzer target for FUZZ_SECONDS=120

@@ -247,7 +247,8 @@ const struct cli_command command_bench = {
         "once, output head included, and prints the medians of several rounds: microseconds a "
         "step, tokens per second, and the ratio to the time in which this machine reads the "
         "packed weights once. Where a model reads in both directions or writes about an input, the "
-        "rows are those of inputs of 32 steps with answers of 32 tokens. Rather for comparing "
+        "rows are those of inputs of 32 steps, or of the model's own window, with answers of 32 "
+        "tokens. Rather for comparing "
         "machines and settings than for a daemon under "
         "load: run it on an idle machine.",
     .options = options,

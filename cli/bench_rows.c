@@ -13,13 +13,21 @@ static uint32_t draw(struct bench_rows *b, size_t below)
 
 static bool make_frames(struct bench_rows *b)
 {
-    size_t n;
+    size_t n = b->steps > BENCH_ROWS_MAX ? b->steps : BENCH_ROWS_MAX;
 
-    if (!checked_mul(BENCH_ROWS_MAX, b->info->input_size, &n) ||
-        !(b->frames = calloc(n, sizeof *b->frames)))
+    if (!checked_mul(n, b->info->input_size, &n) || !(b->frames = calloc(n, sizeof *b->frames)))
         return false;
     for (size_t i = 0; i < n; i++)
         b->frames[i] = (float)draw(b, 2001) / 1000.0f - 1.0f;
+    return true;
+}
+
+static bool make_tokens(struct bench_rows *b)
+{
+    if (!(b->tokens = calloc(b->steps, sizeof *b->tokens)))
+        return false;
+    for (size_t i = 0; i < b->steps; i++)
+        b->tokens[i] = draw(b, b->info->input_size);
     return true;
 }
 
@@ -30,12 +38,11 @@ int bench_rows_init(struct bench_rows *b, const struct engine *engine)
 
     *b = (struct bench_rows){.model = engine->model, .info = info, .random = 1};
     b->walks_on = info->unsteppable || engine_decodes(info);
+    b->steps = info->topology == RNN_ONE_TO_MANY ? 1 : info->window ? info->window : BENCH_STEPS;
     b->stride = (info->state_bytes + 63) / 64 * 64;
     b->states = aligned_alloc(64, BENCH_ROWS_MAX * b->stride);
     b->logits = calloc(BENCH_ROWS_MAX, info->output_size * sizeof *b->logits);
-    good = b->states && b->logits && (!dense || make_frames(b));
-    for (size_t i = 0; i < BENCH_STEPS && !dense; i++)
-        b->tokens[i] = draw(b, info->input_size);
+    good = b->states && b->logits && (dense ? make_frames(b) : make_tokens(b));
     for (size_t i = 0; i < BENCH_STEPS && engine_decodes(info); i++)
         b->target[i] = draw(b, info->decoder_size);
     return good ? CLI_OK : cli_fail("out of memory");
@@ -55,6 +62,7 @@ void bench_rows_free(struct bench_rows *b)
     free(b->states);
     free(b->logits);
     free(b->frames);
+    free(b->tokens);
     *b = (struct bench_rows){0};
 }
 
@@ -82,7 +90,7 @@ static int begin_walk(struct bench_rows *b, size_t i)
     const struct rnn_walk_input input = {
         .tokens = b->frames ? NULL : b->tokens,
         .frames = b->frames,
-        .n = b->info->topology == RNN_ONE_TO_MANY ? 1 : BENCH_STEPS,
+        .n = b->steps,
         .target = b->target,
         .n_target = engine_decodes(b->info) ? BENCH_STEPS : 0,
     };

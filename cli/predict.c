@@ -80,10 +80,10 @@ static int choose_steps(struct predict *p, const struct cli_args *args)
 {
     const char *steps = cli_value(args, "steps");
     const struct rnn_model_info *info = p->engine.info;
+    bool answers_steps = info->topology == RNN_SYNCED || info->topology == RNN_REPEAT;
 
-    p->all = steps ? strcmp(steps, "all") == 0
-                   : info->topology == RNN_SYNCED && !engine_is_language_model(info);
-    if (p->all && info->topology != RNN_SYNCED)
+    p->all = steps ? strcmp(steps, "all") == 0 : answers_steps && !engine_is_language_model(info);
+    if (p->all && !answers_steps)
         return cli_fail("--steps: this model has an output at its last step only");
     return CLI_OK;
 }

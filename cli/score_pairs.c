@@ -88,7 +88,7 @@ static int score_pair(struct score *s, const struct feed *input, const struct fe
 {
     const struct rnn_model_info *info = s->engine.info;
     struct rnn_walk_input from = feed_walk(input);
-    size_t step, n = info->topology == RNN_MANY_TO_ONE ? 1 : input->n;
+    size_t step, n = info->topology == RNN_MANY_TO_ONE ? 1 : info->repeat ? info->repeat : input->n;
     int status;
 
     if (!engine_decodes(info) && target->n != n)

@@ -219,7 +219,7 @@ static void place_readout(struct layout *l)
     bool of_state = to_one && model->spec.pool == RNN_POOL_FINAL;
 
     model->readout_at = model->output_at = model->pool_at = RNN_NOWHERE;
-    if (stack->n_levels > 1 || level->backward)
+    if (stack->n_levels > 1 || level->backward || stack->spec->window || model->spec.repeat)
         return; /* a walk brings it */
     l->stack_index = 0;
     if (pools)

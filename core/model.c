@@ -70,6 +70,10 @@ static const char *why_unsteppable(const struct rnn_model *model)
         return "its decoder looks back at the whole source, which no state holds";
     if (model->stacks[0].n_levels > 1 || model->stacks[0].levels[0].backward)
         return "it reads its input in both directions and has to see the whole of it";
+    if (model->spec.repeat)
+        return "its decoder is fed what a whole input comes to, and each input begins anew";
+    if (model->stacks[0].spec->window)
+        return "its head looks at every step of a whole window, which no state holds";
     return NULL;
 }
 
@@ -82,7 +86,8 @@ static void fill_layers_info(struct rnn_model_info *info, const struct rnn_stack
     info->hidden_size = top ? top->hidden : rnn_stack_readout_width(stack);
     info->proj_size = top ? top->proj : 0;
     info->bidirectional = top && top->directions == 2;
-    info->hidden_width = rnn_stack_readout_width(stack);
+    info->hidden_width = rnn_stack_vector_width(stack);
+    info->step_width = rnn_stack_readout_width(stack);
 }
 
 static void fill_head_info(struct rnn_model_info *info, const struct rnn_stack_spec *stack)
@@ -122,7 +127,9 @@ static void fill_info(struct opening *o)
     info->input_kind = spec->features ? RNN_INPUT_DENSE : reader->input_kind;
     info->input_size = spec->features ? spec->features : reader->input_size;
     info->embedding_dim = reader->embedding_dim;
-    info->decoder_size = decoder->input_size;
+    info->decoder_size = spec->repeat ? reader->input_size : decoder->input_size;
+    info->window = reader->window;
+    info->repeat = spec->repeat;
     fill_layers_info(info, decoder);
     if (spec->n_stacks > 1)
         info->encoder_layers = count_recurrent(reader);

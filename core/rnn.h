@@ -34,7 +34,13 @@ const char *rnn_kernels_name(void); /* "scalar", "avx2", "avx512" */
 
 struct rnn_model;
 
-enum rnn_topology { RNN_SYNCED, RNN_MANY_TO_ONE, RNN_ONE_TO_MANY, RNN_SEQ2SEQ };
+enum rnn_topology {
+    RNN_SYNCED,
+    RNN_MANY_TO_ONE,
+    RNN_ONE_TO_MANY,
+    RNN_SEQ2SEQ,
+    RNN_REPEAT /* the vector that an input comes to is fed to a decoder, again and again */
+};
 enum rnn_input_kind { RNN_INPUT_DENSE, RNN_INPUT_ONEHOT, RNN_INPUT_EMBEDDING };
 enum rnn_head_activation {
     RNN_HEAD_NONE, /* plain numbers */
@@ -56,7 +62,8 @@ struct rnn_model_info {
     enum rnn_topology topology;
     enum rnn_input_kind input_kind; /* of what a client gives: the encoder's, a captioner's frame */
     size_t input_size;              /* frame width (dense) or number of token ids */
-    size_t decoder_size;   /* ids (or width of frames) that the decoder or only stack reads */
+    size_t decoder_size;   /* ids (or width of frames) that the decoder or only stack reads; of
+                              topology repeat, whose decoder no client feeds, input_size */
     size_t embedding_dim;  /* 0 unless embedded */
     size_t layers;         /* recurrent ones, of the decoder or the only stack */
     size_t encoder_layers; /* 0: no encoder */
@@ -65,8 +72,11 @@ struct rnn_model_info {
     bool bidirectional;
     bool has_head;
     enum rnn_head_activation activation;
-    size_t hidden_width; /* floats in the output of the layer under the readout */
-    size_t gates_width;  /* floats of all gates; 0: no cell of it has any */
+    size_t hidden_width; /* floats in what is read out under the head and its layers */
+    size_t step_width;  /* floats in a step's output under the readout; the same but for a window */
+    size_t window;      /* steps that every input has to have, as they stand side by side; 0: any */
+    size_t repeat;      /* outputs of every input, of topology repeat; else 0 */
+    size_t gates_width; /* floats of all gates; 0: no cell of it has any */
     size_t output_size; /* floats in a row's logits; the top layer's width where there is no head */
     size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
     size_t components;  /* of a mixture; 0: none */
@@ -225,7 +235,7 @@ void rnn_activate(const struct rnn_model *model, const float *logits, float *out
  * begins; a captioner's frame becomes a state.  A walk knows all of this: it names the row to step
  * next, and which rows have an output.  A synced model has an output at every step of the input, a
  * many-to-one model one after the last, an encoder–decoder or captioner one after bos and one after
- * each token of the target. */
+ * each token of the target, a repeating one info->repeat of them once the input has been read. */
 struct rnn_walk;
 
 struct rnn_walk_input {
@@ -234,7 +244,7 @@ struct rnn_walk_input {
     size_t n;
     const uint32_t *target; /* [n_target] fed to the decoder after bos */
     size_t n_target;
-    bool last_only; /* of a synced model's outputs only the last is wanted */
+    bool last_only; /* of a synced or repeating model's outputs only the last is wanted */
 };
 
 enum rnn_walk_next {
@@ -245,7 +255,7 @@ enum rnn_walk_next {
 
 /* A walk of `state`, from where it stands; the caller ends it with rnn_walk_free().  Allocates what
  * the whole walk needs; where that could be much, rnn_walk_bytes() says how much.  RNN_ERANGE for
- * an input of no steps where the model wants some.  One thread. */
+ * an input of no steps where the model wants some, or of others than info->window.  One thread. */
 int rnn_walk_new(struct rnn_walk **out, const struct rnn_model *model, struct rnn_state *state,
                  const struct rnn_walk_input *input, struct rnn_err *err);
 void rnn_walk_free(struct rnn_walk *walk);
@@ -255,11 +265,11 @@ size_t rnn_walk_bytes(const struct rnn_model *model, size_t n); /* SIZE_MAX wher
  * last one has been stepped. */
 enum rnn_walk_next rnn_walk_next(struct rnn_walk *walk, struct rnn_row *row);
 
-/* Of the row just filled in: the step of the input (synced, many to one) or of the target (0: bos)
- * that the output belongs to. */
+/* Of the row just filled in: the step of the input (synced, many to one), of the target (0: bos) or
+ * of the repeats that the output belongs to. */
 size_t rnn_walk_step(const struct rnn_walk *walk);
 
-/* [n][hidden_width], what the layer under the readout gave at each step, once the walk has an
+/* [n][step_width], what the layer under the readout gave at each step, once the walk has an
  * output; NULL where it is not kept because the input is stepped as it comes. */
 const float *rnn_walk_outputs(const struct rnn_walk *walk);
 

@@ -51,7 +51,7 @@ static int check_layers(const struct rnn_stack_spec *stack, struct rnn_err *err)
     if (attention->kind == RNN_ATTENTION_ADDITIVE)
         below += attention->memory_width;
     for (size_t k = 0; k < stack->n_layers && rc == 0; k++) {
-        if (k == stack->n_below && k > 0)
+        if (k == stack->n_below && (k > 0 || stack->window))
             below = rnn_stack_top_width(stack);
         rc = check_layer(stack, k, below, err);
         below = rnn_layer_width(&stack->layers[k]);
@@ -95,6 +95,8 @@ static int check_stack(const struct rnn_stack_spec *stack, struct rnn_err *err)
         stack->embedding_dim > RNN_HIDDEN_MAX)
         return rnn_fail(err, RNN_ERANGE, "an input of %zu; 1 to %zu are served", stack->input_size,
                         RNN_INPUT_MAX);
+    if (stack->window > RNN_STEPS_MAX || rnn_stack_vector_width(stack) > RNN_INPUT_MAX)
+        return rnn_fail(err, RNN_ERANGE, "a window of %zu steps", stack->window);
     rc = check_layers(stack, err);
     return rc < 0 ? rc : check_head(stack, err);
 }
@@ -119,14 +121,46 @@ static int check_decoder(const struct rnn_spec *spec, struct rnn_err *err)
     return 0;
 }
 
+static int check_repeat(const struct rnn_spec *spec, struct rnn_err *err)
+{
+    const struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
+
+    if (spec->repeat < 1 || spec->repeat > RNN_STEPS_MAX)
+        return rnn_fail(err, RNN_ERANGE, "%zu repeats; 1 to %zu are served", spec->repeat,
+                        RNN_STEPS_MAX);
+    if (decoder->input_kind != RNN_INPUT_DENSE || decoder->normalize || decoder->masks ||
+        decoder->window || decoder->input_size != rnn_stack_vector_width(encoder))
+        return rnn_fail(err, RNN_ESHAPE, "the decoder reads %zu numbers, the encoder gives %zu",
+                        decoder->input_size, rnn_stack_vector_width(encoder));
+    return 0;
+}
+
+/* Whether a window stands where there is one vector to be read out, and is whole. */
+static int check_window(const struct rnn_spec *spec, struct rnn_err *err)
+{
+    const struct rnn_stack_spec *reader = &spec->stacks[spec->n_stacks - 1];
+    bool pools = spec->topology == RNN_MANY_TO_ONE || spec->topology == RNN_REPEAT;
+
+    if ((reader->window > 0) != (pools && spec->pool == RNN_POOL_FLATTEN) ||
+        (reader->window && reader->masks))
+        return rnn_fail(err, RNN_EFORMAT, "a window of %zu steps that are not read out whole",
+                        reader->window);
+    return 0;
+}
+
 int rnn_spec_check(const struct rnn_spec *spec, struct rnn_err *err)
 {
     bool decodes = spec->topology == RNN_ONE_TO_MANY || spec->topology == RNN_SEQ2SEQ;
+    bool encodes = spec->topology == RNN_SEQ2SEQ || spec->topology == RNN_REPEAT;
     int rc = 0;
 
-    if (spec->n_stacks != (spec->topology == RNN_SEQ2SEQ ? 2u : 1u))
+    if (spec->n_stacks != (encodes ? 2u : 1u))
         return rnn_fail(err, RNN_EFORMAT, "%zu stacks", spec->n_stacks);
     for (size_t i = 0; i < spec->n_stacks && rc == 0; i++)
         rc = check_stack(&spec->stacks[i], err);
+    if (rc == 0)
+        rc = check_window(spec, err);
+    if (rc == 0 && spec->topology == RNN_REPEAT)
+        return check_repeat(spec, err);
     return rc == 0 && decodes ? check_decoder(spec, err) : rc;
 }

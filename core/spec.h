@@ -20,6 +20,7 @@ struct rnn_cell_ops;
 #define RNN_INPUT_MAX  ((size_t)1 << 22) /* frame width or number of token ids */
 #define RNN_OUTPUT_MAX ((size_t)1 << 22) /* head size */
 #define RNN_STACKS_MAX 2
+#define RNN_STEPS_MAX  ((size_t)1 << 16) /* of a flattened window, or a repeated vector */
 #define RNN_NAME_MAX   128
 
 /* Types of the numbers in a checkpoint; all are little-endian. */
@@ -140,6 +141,7 @@ struct rnn_stack_spec {
     float mask;
     size_t n_layers;
     size_t n_below; /* of them under the readout; those above it keep no state */
+    size_t window;  /* steps that are read out side by side (flatten); 0: one vector's worth */
     struct rnn_layer_spec layers[RNN_LAYERS_MAX];
     struct rnn_attention_spec attention;
     struct rnn_head_spec head;
@@ -158,11 +160,17 @@ static inline size_t rnn_stack_readout_width(const struct rnn_stack_spec *stack)
                           : rnn_stack_input_width(stack);
 }
 
+/* Floats in what is read out: of one step, or of all steps of the window. */
+static inline size_t rnn_stack_vector_width(const struct rnn_stack_spec *stack)
+{
+    return rnn_stack_readout_width(stack) * (stack->window ? stack->window : 1);
+}
+
 /* Floats that the first layer above the readout, or the head, reads. */
 static inline size_t rnn_stack_top_width(const struct rnn_stack_spec *stack)
 {
     const struct rnn_attention_spec *attention = &stack->attention;
-    size_t width = rnn_stack_readout_width(stack);
+    size_t width = rnn_stack_vector_width(stack);
 
     if (attention->kind == RNN_ATTENTION_ADDITIVE && attention->concat)
         return width + attention->memory_width;
@@ -193,10 +201,12 @@ static inline size_t rnn_head_values(const struct rnn_head_spec *head)
 
 /* ---- Models ---- */
 
-/* How the steps of a many-to-one model become one vector: the final states h of the layer under the
- * readout (forward after the last step, backward after the first; nothing residual is added; where
- * that layer is not recurrent, as LAST), its output at the last step, the mean, or the maximum. */
-enum rnn_pool { RNN_POOL_FINAL, RNN_POOL_LAST, RNN_POOL_MEAN, RNN_POOL_MAX };
+/* How the steps of a many-to-one model, or of a repeating one's encoder, become one vector: the
+ * final states h of the layer under the readout (forward after the last step, backward after the
+ * first; nothing residual is added; where that layer is not recurrent, as LAST), its output at the
+ * last step, the mean, the maximum, or its outputs at all steps of a window side by side, the first
+ * step first. */
+enum rnn_pool { RNN_POOL_FINAL, RNN_POOL_LAST, RNN_POOL_MEAN, RNN_POOL_MAX, RNN_POOL_FLATTEN };
 
 /* How the encoder's final states become the decoder's initial ones. */
 enum rnn_transfer {
@@ -223,7 +233,8 @@ struct rnn_spec {
     size_t n_stacks;
     struct rnn_stack_spec
         stacks[RNN_STACKS_MAX]; /* [0] the only one, or the decoder; [1] the encoder */
-    enum rnn_pool pool;         /* many to one */
+    enum rnn_pool pool;         /* many to one, repeat */
+    size_t repeat;              /* repeat: how often the decoder is fed the vector; else 0 */
     size_t features;            /* one to many: floats in the frame that is told of */
     enum rnn_transfer transfer; /* encoder–decoder */
     struct rnn_bridge_spec bridge;

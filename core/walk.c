@@ -4,6 +4,7 @@
  *     both directions                    READ (pass after pass) → HEADS
  *     encoder–decoder                    READ → KEYS (attention) → TELL (bridge) → DECODE
  *     captioner                          TELL → DECODE
+ *     repeating                          READ (encoder) → READ (decoder, the vector) → HEADS
  *
  * What a pass gives is gathered, one vector a step, for the pass above it; two buffers of the
  * widest level take turns.  All of a walk's memory is had at its beginning. */
@@ -45,7 +46,7 @@ struct rnn_walk {
 
 static bool streams(const struct rnn_stack *stack)
 {
-    return stack->n_levels == 1 && !stack->levels[0].backward;
+    return stack->n_levels == 1 && !stack->levels[0].backward && !stack->spec->window;
 }
 
 static bool attends(const struct rnn_model *model)
@@ -63,10 +64,15 @@ static bool decodes(const struct rnn_model *model)
     return model->spec.topology == RNN_SEQ2SEQ || model->spec.topology == RNN_ONE_TO_MANY;
 }
 
+static bool repeats(const struct rnn_model *model)
+{
+    return model->spec.topology == RNN_REPEAT;
+}
+
 /* Whether what the steps give is kept. */
 static bool gathers(const struct rnn_model *model)
 {
-    return !streams(reader(model)) || attends(model);
+    return !streams(reader(model)) || attends(model) || repeats(model);
 }
 
 static size_t widest(const struct rnn_stack *stack)
@@ -79,17 +85,26 @@ static size_t widest(const struct rnn_stack *stack)
     return width;
 }
 
+/* Of all stacks whose steps are gathered. */
+static size_t widest_gathered(const struct rnn_model *model)
+{
+    size_t width = widest(reader(model));
+
+    return repeats(model) && widest(&model->stacks[0]) > width ? widest(&model->stacks[0]) : width;
+}
+
 static void lay_out(struct rnn_walk *w)
 {
     const struct rnn_model *model = w->model;
     const struct rnn_bridge_spec *bridge = &model->spec.bridge;
-    size_t width = widest(reader(model));
+    size_t width = widest_gathered(model);
+    size_t n = w->n > model->spec.repeat ? w->n : model->spec.repeat;
 
     if (gathers(model)) {
-        w->vectors[0] = arena_take(&w->floats, w->n * width);
-        w->vectors[1] = arena_take(&w->floats, w->n * width);
+        w->vectors[0] = arena_take(&w->floats, n * width);
+        w->vectors[1] = arena_take(&w->floats, n * width);
         w->piece = arena_take(&w->floats, width);
-        w->pooled = arena_take(&w->floats, width);
+        w->pooled = arena_take(&w->floats, rnn_stack_vector_width(reader(model)->spec));
     }
     if (attends(model)) {
         w->keys = arena_take(&w->floats, model->keys ? w->n * model->attention.score_width : 0);
@@ -98,7 +113,7 @@ static void lay_out(struct rnn_walk *w)
     }
     if (bridge->present)
         w->told = arena_take(&w->floats, bridge->reads + bridge->writes);
-    else if (model->spec.n_stacks > 1)
+    else if (model->spec.topology == RNN_SEQ2SEQ)
         w->told = arena_take(&w->floats, model->memory_floats);
     w->below = w->vectors[0];
     w->above = w->vectors[1];
@@ -106,11 +121,15 @@ static void lay_out(struct rnn_walk *w)
 
 size_t rnn_walk_bytes(const struct rnn_model *model, size_t n)
 {
-    size_t each = 2 * widest(reader(model)) + model->attention.score_width + 1, bytes;
+    size_t each = 2 * widest_gathered(model) + model->attention.score_width + 1, bytes;
 
     if (!gathers(model))
         return sizeof(struct rnn_walk);
     each += reader(model)->spec->masks; /* a step's number */
+    if (reader(model)->spec->window)
+        each += widest(reader(model)); /* of all steps side by side */
+    if (n < model->spec.repeat)
+        n = model->spec.repeat;
     if (!checked_add(n, 1, &n) || !checked_mul(each, sizeof(float), &bytes) ||
         !checked_mul(bytes, n, &bytes) ||
         !checked_add(bytes, sizeof(struct rnn_walk) + model->info.state_bytes, &bytes))
@@ -206,10 +225,20 @@ static bool is_masked(const struct rnn_walk *w, size_t t)
     return true;
 }
 
+/* Whether it is the decoder that reads, one vector at every step. */
+static bool reads_again(const struct rnn_walk *w)
+{
+    return w->stack != reader(w->model);
+}
+
 /* Step t of the input, for a pass at the bottom of the stack that reads. */
 static void put_input(struct rnn_walk *w, struct rnn_row *row, const struct rnn_pass *pass,
                       size_t t)
 {
+    if (reads_again(w)) {
+        put_vector(w, row, pass, w->pooled);
+        return;
+    }
     if (w->kept)
         t = t < w->n_kept ? w->kept[t] : w->input.n;
     row->pass = number(w->model, pass);
@@ -390,6 +419,8 @@ static void pool(struct rnn_walk *w)
         pool_final(w);
     else if (how == RNN_POOL_LAST)
         memcpy(w->pooled, w->below + (w->n - 1) * width, width * sizeof(float));
+    else if (how == RNN_POOL_FLATTEN) /* the steps stand side by side already */
+        memcpy(w->pooled, w->below, w->n * width * sizeof(float));
     for (size_t t = 0; t < w->n && (how == RNN_POOL_MEAN || how == RNN_POOL_MAX); t++)
         pool_add(how, w->pooled, w->below + t * width, t + 1, width);
 }
@@ -491,6 +522,17 @@ static void enter(struct rnn_walk *w, enum phase phase)
     w->t = 0;
 }
 
+/* What the encoder has read becomes the vector that the decoder reads. */
+static void read_again(struct rnn_walk *w)
+{
+    pool(w);
+    begin_decoder(w);
+    w->stack = &w->model->stacks[0];
+    w->level = 0;
+    w->n = w->model->spec.repeat;
+    enter(w, READ);
+}
+
 /* The phase behind one that has given its last row. */
 static void next_phase(struct rnn_walk *w)
 {
@@ -498,6 +540,10 @@ static void next_phase(struct rnn_walk *w)
 
     switch (w->phase) {
     case READ:
+        if (repeats(w->model) && !reads_again(w)) {
+            read_again(w);
+            break;
+        }
         if (!decodes(w->model)) {
             enter(w, HEADS);
             break;
@@ -604,6 +650,21 @@ static int keep_steps(struct rnn_walk *w, struct rnn_err *err)
     return 0;
 }
 
+static int check_steps(const struct rnn_walk *w, struct rnn_err *err)
+{
+    const struct rnn_model *model = w->model;
+    size_t window = model->info.window;
+
+    if (w->n == 0 && (w->phase == READ || model->readout_at == RNN_NOWHERE))
+        return rnn_fail_at(err, RNN_ERANGE, "input", -1,
+                           "input: the model wants at least one step");
+    if (window && w->n != window)
+        return rnn_fail_at(err, RNN_ERANGE, "input", -1,
+                           "input: the model reads a window of exactly %zu steps, found %zu",
+                           window, w->n);
+    return 0;
+}
+
 /* Where a walk begins, and how many steps it reads. */
 static int begin(struct rnn_walk *w, struct rnn_err *err)
 {
@@ -627,13 +688,12 @@ static int begin(struct rnn_walk *w, struct rnn_err *err)
         return 0;
     }
     w->n += spec->source_eos >= 0;
-    w->phase = decodes(model) || !streams(w->stack) ? READ : STREAM;
+    w->phase = gathers(model) || decodes(model) ? READ : STREAM;
     if (keep_steps(w, err) < 0)
         return RNN_ENOMEM;
-    if (w->n == 0 && (w->phase == READ || model->readout_at == RNN_NOWHERE))
-        return rnn_fail_at(err, RNN_ERANGE, "input", -1,
-                           "input: the model wants at least one step");
-    if (spec->topology == RNN_SEQ2SEQ)
+    if (check_steps(w, err) < 0)
+        return RNN_ERANGE;
+    if (spec->n_stacks > 1)
         begin_stack(w, 1);
     return 0;
 }

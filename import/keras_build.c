@@ -96,8 +96,12 @@ int keras_array(struct keras_build *build, const struct keras_layer *layer, size
 
 int keras_read_out(struct keras_build *build, const struct keras_layer *layer, const char *pool)
 {
-    struct keras_module *module = keras_push(build, KERAS_MODULE_READOUT, layer);
+    struct keras_module *module;
 
+    if (build->repeat)
+        return keras_layer_fail(build->err, RNN_EUNSUPPORTED, layer,
+                                "it gives one vector of the steps that a RepeatVector has made");
+    module = keras_push(build, KERAS_MODULE_READOUT, layer);
     if (!module || !cJSON_AddStringToObject(module->json, "kind", "readout") ||
         !cJSON_AddStringToObject(module->json, "pool", pool))
         return no_memory(build->err);
@@ -150,6 +154,11 @@ static int choose_topology(struct keras_build *build)
         return rnn_fail(build->err, RNN_EUNSUPPORTED,
                         "the model gives its outputs last step first (go_backwards), which is not "
                         "served");
+    if (wish && build->repeat)
+        return rnn_fail(build->err, RNN_EUNSUPPORTED,
+                        "--topology %s: the model gives an output at each of %zu steps that it is "
+                        "fed (RepeatVector)",
+                        wish, build->repeat);
     if (!wish || strcmp(wish, build->vector ? "many_to_one" : "synced") == 0)
         return 0;
     if (strcmp(wish, "synced") != 0 || !could_be_synced(build))
@@ -207,11 +216,12 @@ static struct cJSON *dense_json(const struct keras_module *module)
     return NULL;
 }
 
-static bool put_layers(struct keras_build *build, struct cJSON *config, size_t n)
+/* Modules [from, to). */
+static bool put_layers(struct keras_build *build, struct cJSON *config, size_t from, size_t to)
 {
     struct cJSON *list = cJSON_AddArrayToObject(config, "layers");
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = from; i < to; i++) {
         struct keras_module *module = &build->modules[i];
         struct cJSON *json = module->kind == KERAS_MODULE_DENSE ? dense_json(module) : module->json;
 
@@ -252,15 +262,63 @@ static bool put_specials(const struct keras_build *build, struct cJSON *config)
     return good;
 }
 
+/* The module at which a vector is read out; build->n: there is none. */
+static size_t readout_of(const struct keras_build *build)
+{
+    size_t i = 0;
+
+    while (i < build->n && build->modules[i].kind != KERAS_MODULE_READOUT)
+        i++;
+    return i;
+}
+
+/* How the encoder's steps become the vector: what the readout's module says. */
+static bool put_pool(const struct keras_build *build, struct cJSON *encoder)
+{
+    const struct cJSON *readout = build->modules[readout_of(build)].json;
+
+    return cJSON_AddStringToObject(encoder, "pool", keras_word(readout, "pool", "final")) &&
+           (!build->window ||
+            cJSON_AddNumberToObject(encoder, "steps", (double)build->window) != NULL);
+}
+
+/* Layers between the readout and the repetition do the same at every step of the decoder. */
+static bool put_two_stacks(struct keras_build *build, struct cJSON *config,
+                           const struct keras_module *head)
+{
+    struct cJSON *encoder = cJSON_AddObjectToObject(config, "encoder");
+    struct cJSON *decoder = cJSON_AddObjectToObject(config, "decoder");
+    size_t readout = readout_of(build);
+
+    return encoder && decoder && put_input(build, encoder) && put_pool(build, encoder) &&
+           put_layers(build, encoder, 0, readout) &&
+           cJSON_AddNumberToObject(decoder, "repeat", (double)build->repeat) &&
+           put_layers(build, decoder, readout + 1, build->n - (head ? 1 : 0)) &&
+           put_head(decoder, head);
+}
+
+static bool put_one_stack(struct keras_build *build, struct cJSON *config,
+                          const struct keras_module *head)
+{
+    return put_input(build, config) && put_layers(build, config, 0, build->n - (head ? 1 : 0)) &&
+           put_head(config, head);
+}
+
+static const char *topology_of(const struct keras_build *build)
+{
+    return build->repeat ? "repeat" : build->vector ? "many_to_one" : "synced";
+}
+
 static int write_config(struct keras_build *build, const struct keras_module *head)
 {
     struct cJSON *config = cJSON_CreateObject();
 
     build->archive->config = config;
     if (config && cJSON_AddStringToObject(config, "schema", "rnnd-ref-1") &&
-        cJSON_AddStringToObject(config, "topology", build->vector ? "many_to_one" : "synced") &&
-        put_input(build, config) && put_layers(build, config, build->n - (head ? 1 : 0)) &&
-        put_head(config, head) && put_specials(build, config))
+        cJSON_AddStringToObject(config, "topology", topology_of(build)) &&
+        (build->repeat ? put_two_stacks(build, config, head)
+                       : put_one_stack(build, config, head)) &&
+        put_specials(build, config))
         return 0;
     return no_memory(build->err);
 }
@@ -286,13 +344,20 @@ static int add_parts(struct keras_build *build, const char *prefix, const struct
 
 static int write_tensors(struct keras_build *build, const struct keras_module *head)
 {
-    int rc = add_parts(build, "", build->input_parts, build->n_input_parts);
+    size_t readout = build->repeat ? readout_of(build) : build->n;
+    const char *below = build->repeat ? "encoder." : "", *above = build->repeat ? "decoder." : "";
+    int rc = add_parts(build, below, build->input_parts, build->n_input_parts);
 
     for (size_t i = 0; i < build->n && rc == 0; i++) {
         const struct keras_module *module = &build->modules[i];
-        char prefix[32];
+        char prefix[48];
 
-        snprintf(prefix, sizeof prefix, module == head ? "head." : "layers.%zu.", i);
+        if (module == head)
+            snprintf(prefix, sizeof prefix, "%shead.", above);
+        else if (i < readout)
+            snprintf(prefix, sizeof prefix, "%slayers.%zu.", below, i);
+        else
+            snprintf(prefix, sizeof prefix, "%slayers.%zu.", above, i - readout - 1);
         rc = add_parts(build, prefix, module->parts, module->n_parts);
     }
     return rc;
@@ -325,7 +390,7 @@ static void note_generator(struct keras_build *build, const struct keras_module 
 /* What a layer of two directions gives at a step that is passed over is not served. */
 static void settle_mask(struct keras_build *build)
 {
-    if (!build->masks || build->vector || runs_forwards(build))
+    if (!build->masks || build->vector || build->repeat || runs_forwards(build))
         return;
     build->masks = false;
     archive_note(build->archive,

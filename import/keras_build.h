@@ -64,6 +64,8 @@ struct keras_build {
 
     size_t width;       /* of what the next layer reads; 0: not yet known */
     size_t steps;       /* of the window that the model was made for; 0: any */
+    size_t window;      /* the same, where all its steps are read side by side; 0: they are not */
+    size_t repeat;      /* how often the vector is fed to the layers above; 0: never */
     bool vector;        /* the steps have become one vector */
     bool readout_final; /* which is the last layer's final state */
     bool reversed;      /* the steps come last first */
@@ -118,7 +120,7 @@ int keras_rescaling(struct keras_build *build, const struct keras_layer *layer);
  * (import/keras_layers.c). */
 struct keras_module *keras_bare_dense(struct keras_build *build);
 
-/* The steps become one vector here. */
+/* The steps become one vector here; refused where a vector has become steps already. */
 int keras_read_out(struct keras_build *build, const struct keras_layer *layer, const char *pool);
 
 /* Writes config.json and the tensors (import/keras_build.c). */

@@ -118,14 +118,64 @@ static int convert_pool(struct keras_build *b, const struct keras_layer *layer)
     return keras_read_out(b, layer, mean ? "mean" : "max");
 }
 
+/* All steps of the window side by side. */
+static int flatten(struct keras_build *b, const struct keras_layer *layer)
+{
+    struct keras_module *module;
+    int rc;
+
+    if (!b->steps)
+        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
+                                "it puts the numbers of all steps side by side, and the model's "
+                                "input does not say how many there are");
+    if (b->steps > RNN_STEPS_MAX || (b->width && b->steps > RNN_INPUT_MAX / b->width))
+        return keras_layer_fail(b->err, RNN_ERANGE, layer,
+                                "%zu steps of %zu numbers are more than are served", b->steps,
+                                b->width);
+    if (b->masks)
+        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
+                                "it puts all steps side by side, and steps of %g are passed over",
+                                b->mask);
+    if (b->reversed)
+        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
+                                "it is given the last step first (go_backwards)");
+    rc = keras_read_out(b, layer, "flatten");
+    if (rc < 0)
+        return rc;
+    module = &b->modules[b->n - 1];
+    if (!cJSON_AddNumberToObject(module->json, "steps", (double)b->steps))
+        return rnn_fail(b->err, RNN_ENOMEM, "out of memory");
+    b->window = b->steps;
+    b->width *= b->steps;
+    keras_note(b, layer, "%zu steps side by side: every input has to have as many", b->window);
+    return 0;
+}
+
 static int convert_flatten(struct keras_build *b, const struct keras_layer *layer)
 {
     if (!b->vector && b->steps != 1)
-        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
-                                "it puts the numbers of all steps of a fixed window side by side");
+        return flatten(b, layer);
     keras_note(b, layer, "%s, left out",
                b->vector ? "there is one vector already" : "there is one step");
     return b->vector ? 0 : keras_read_out(b, layer, "final");
+}
+
+/* The vector becomes the input of the layers above, at each of n steps. */
+static int convert_repeat(struct keras_build *b, const struct keras_layer *layer)
+{
+    size_t n = keras_size(layer->config, "n", NULL);
+
+    if (b->repeat)
+        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer, "it is the second of its kind");
+    if (!b->vector)
+        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
+                                "what is below it gives steps, and no vector to be repeated");
+    if (n < 1 || n > RNN_STEPS_MAX)
+        return keras_layer_fail(b->err, RNN_ERANGE, layer, "n: want 1 to %zu", RNN_STEPS_MAX);
+    b->repeat = b->steps = n;
+    b->vector = b->readout_final = false;
+    keras_note(b, layer, "the layers above are fed the vector %zu times", n);
+    return 0;
 }
 
 static int convert_reshape(struct keras_build *b, const struct keras_layer *layer)
@@ -216,11 +266,14 @@ static int read_input(struct keras_build *b)
                             width);
         b->width = b->input_size = (size_t)width;
     }
-    if (b->steps > 1)
-        archive_note(b->archive,
-                     "the model was made for windows of %zu steps; it is not held to that",
-                     b->steps);
     return 0;
+}
+
+static void note_window(const struct keras_build *b, size_t steps)
+{
+    if (steps > 1 && !b->window)
+        archive_note(b->archive,
+                     "the model was made for windows of %zu steps; it is not held to that", steps);
 }
 
 /* ---- The chain ---- */
@@ -292,8 +345,7 @@ static int convert(struct keras_build *b, const struct keras_layer *layer)
     case KERAS_POOL_MAX:
         return convert_pool(b, layer);
     case KERAS_REPEAT:
-        return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer,
-                                "a layer that reads one vector again at every step is not served");
+        return convert_repeat(b, layer);
     default:
         return keras_layer_fail(b->err, RNN_EUNSUPPORTED, layer, "it has no place here");
     }
@@ -325,13 +377,17 @@ int keras_convert(struct archive *archive, const struct keras_model *model,
 {
     struct keras_build build = {.archive = archive, .model = model, .options = options, .err = err};
     int rc = options ? check_options(options, err) : 0;
+    size_t steps;
 
     if (rc == 0)
         rc = read_input(&build);
+    steps = build.steps;
     for (size_t i = 0; i < model->n && rc == 0; i++)
         rc = convert(&build, &model->layers[i]);
-    if (rc == 0)
+    if (rc == 0) {
+        note_window(&build, steps);
         rc = keras_finish(&build);
+    }
     keras_build_free(&build);
     return rc;
 }

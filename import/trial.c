@@ -88,31 +88,47 @@ static void print_outputs(struct trial *t, FILE *out)
     }
 }
 
+static void print_ids(size_t steps, size_t width, FILE *out)
+{
+    fputs("Check: ids", out);
+    for (size_t i = 0; i < steps && i < STEPS; i++)
+        fprintf(out, " %llu", (unsigned long long)opinion_id(i, width));
+    fputs(steps > STEPS ? " …\n" : "\n", out);
+}
+
 static int run_fixed(struct trial *t, FILE *out)
 {
     size_t width = t->info->input_size;
     bool frames = t->info->input_kind == RNN_INPUT_DENSE || t->info->topology == RNN_ONE_TO_MANY;
     size_t steps = t->info->topology == RNN_ONE_TO_MANY ? 1 : STEPS;
-    float *values = frames ? calloc(steps * width, sizeof *values) : NULL;
-    uint32_t ids[STEPS];
-    struct rnn_walk_input input = {.tokens = frames ? NULL : ids, .frames = values, .n = steps};
+    struct rnn_walk_input input = {0};
+    float *values = NULL;
+    uint32_t *ids = NULL;
     int rc;
 
-    if (frames && !values)
+    if (t->info->window)
+        steps = t->info->window;
+    if (frames)
+        input.frames = values = calloc(steps * width, sizeof *values);
+    else
+        input.tokens = ids = calloc(steps, sizeof *ids);
+    if (!values && !ids)
         return no_memory(t);
+    input.n = steps;
     for (size_t i = 0; frames && i < steps * width; i++)
         values[i] = (float)opinion_number(i);
-    for (size_t i = 0; i < STEPS; i++)
+    for (size_t i = 0; ids && i < steps; i++)
         ids[i] = (uint32_t)opinion_id(i, width);
     rc = run_input(t, &input);
     free(values);
+    free(ids);
     if (rc < 0)
         return rc;
     if (frames)
         fprintf(out, "Check: %zu step%s of %zu numbers, sin(1), sin(2), sin(3), …\n", steps,
                 steps == 1 ? "" : "s", width);
     else
-        fprintf(out, "Check: ids %u %u %u %u %u\n", ids[0], ids[1], ids[2], ids[3], ids[4]);
+        print_ids(steps, width, out);
     print_outputs(t, out);
     return 0;
 }

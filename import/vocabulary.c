@@ -246,7 +246,10 @@ int vocabulary_parse(struct cJSON **out, const char *text, size_t len, size_t n_
 /* How many ids the model reads; 0: it reads numbers, or is one of two sides. */
 static size_t ids_of(const struct draft *draft)
 {
-    const struct cJSON *input = json_get(draft->config, "input");
+    const struct cJSON *topology = json_get(draft->config, "topology");
+    bool repeats = cJSON_IsString(topology) && strcmp(topology->valuestring, "repeat") == 0;
+    const struct cJSON *reader = repeats ? json_get(draft->config, "encoder") : draft->config;
+    const struct cJSON *input = json_get(reader, "input");
     const struct cJSON *kind = input ? json_get(input, "kind") : NULL;
     const struct cJSON *size = input ? json_get(input, "size") : NULL;
 

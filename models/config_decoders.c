@@ -1,5 +1,5 @@
 /* What leads to a decoder, out of config.json: the bridge of a captioner, the encoder of a
- * translator and the way of its states.  Pure functions. */
+ * translator and the way of its states, the encoder whose vector is repeated.  Pure functions. */
 #include <stdio.h>
 #include <string.h>
 
@@ -217,4 +217,24 @@ int config_seq2seq(const struct cJSON *json, struct rnn_spec *spec, struct rnn_e
         rc = json_read_int(json, "", "max_len", 1, INT32_MAX, &max_len, err);
     spec->max_len = (size_t)max_len;
     return rc < 0 ? rc : check_generator(decoder, "decoder", err);
+}
+
+int config_repeat(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
+{
+    static const char *const encoder_keys[] = {"topology", "input", "rnn", "layers",
+                                               "pool",     "steps", NULL};
+    static const char *const decoder_keys[] = {"topology", "repeat", "rnn", "layers", "head", NULL};
+    struct rnn_stack_spec *decoder = &spec->stacks[0], *encoder = &spec->stacks[1];
+    int rc;
+
+    spec->n_stacks = 2;
+    rc = read_part(json, "encoder", encoder_keys, spec, encoder, 0, err);
+    if (rc < 0)
+        return rc;
+    decoder->input_kind = RNN_INPUT_DENSE;
+    decoder->input_size = rnn_stack_vector_width(encoder);
+    rc = read_part(json, "decoder", decoder_keys, spec, decoder, 0, err);
+    return rc < 0 ? rc
+                  : config_size(json_get(json, "decoder"), "decoder", "repeat", RNN_STEPS_MAX,
+                                &spec->repeat, err);
 }

@@ -16,8 +16,8 @@
 
 enum { DEPTH_MAX = 8 };
 
-static const char *const topology_names[] = {"synced", "many_to_one", "one_to_many", "seq2seq",
-                                             NULL};
+static const char *const topology_names[] = {"synced",  "many_to_one", "one_to_many",
+                                             "seq2seq", "repeat",      NULL};
 static const char *const input_names[] = {"dense", "onehot", "embedding", NULL};
 static const char *const activation_names[] = {"none",     "softmax", "sigmoid",
                                                "gaussian", "mixture", NULL};
@@ -289,11 +289,12 @@ static int finish_attention(struct rnn_stack_spec *stack, const char *path, stru
 int config_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
                  struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err)
 {
-    int rc;
+    int rc = 0;
 
     if (*path)
         snprintf(stack->prefix, sizeof stack->prefix, "%s.", path);
-    rc = read_input(object, path, stack, err);
+    if (stack->input_size == 0)
+        rc = read_input(object, path, stack, err);
     if (rc == 0 && memory_width)
         rc = read_attention(object, path, memory_width, stack, err);
     if (rc == 0)
@@ -318,7 +319,9 @@ enum {
     TO_ONE = IN(RNN_MANY_TO_ONE),
     FROM_ONE = IN(RNN_ONE_TO_MANY),
     SEQ2SEQ = IN(RNN_SEQ2SEQ),
-    ALL = SYNCED | TO_ONE | FROM_ONE | SEQ2SEQ
+    REPEAT = IN(RNN_REPEAT),
+    ONE_STACK = SYNCED | TO_ONE | FROM_ONE,
+    ALL = ONE_STACK | SEQ2SEQ | REPEAT
 };
 
 static const struct top_key {
@@ -331,15 +334,16 @@ static const struct top_key {
                 {"tensors", ALL},
                 {"bos", ALL},
                 {"eos", ALL},
-                {"input", ALL & ~SEQ2SEQ},
-                {"rnn", ALL & ~SEQ2SEQ},
-                {"layers", ALL & ~SEQ2SEQ},
-                {"head", ALL & ~SEQ2SEQ},
+                {"input", ONE_STACK},
+                {"rnn", ONE_STACK},
+                {"layers", ONE_STACK},
+                {"head", ONE_STACK},
                 {"pool", TO_ONE},
+                {"steps", TO_ONE},
                 {"features", FROM_ONE},
                 {"bridge", FROM_ONE},
-                {"encoder", SEQ2SEQ},
-                {"decoder", SEQ2SEQ},
+                {"encoder", SEQ2SEQ | REPEAT},
+                {"decoder", SEQ2SEQ | REPEAT},
                 {"state_transfer", SEQ2SEQ},
                 {"source_eos", SEQ2SEQ},
                 {"max_len", SEQ2SEQ}};
@@ -361,24 +365,11 @@ static int check_top_keys(const struct cJSON *json, enum rnn_topology topology, 
     return json_only(json, "", names, err);
 }
 
-static int read_many_to_one(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
-{
-    static const char *const pools[] = {"final", "last", "mean", "max", NULL};
-    int pool = (int)spec->pool; /* a module may have said */
-    int rc = config_choice(json, "", "pool", pools, true, &pool, err);
-
-    if (rc == 0 && json_get(json, "pool") && spec->pool && (int)spec->pool != pool)
-        return config_contradiction(err, "", "pool", "the module of kind readout says '%s'",
-                                    pools[spec->pool]);
-    spec->pool = (enum rnn_pool)pool;
-    return rc;
-}
-
 /* bos and eos are ids of the stack that reads tokens; where text is started and ended by them they
  * must be there. */
 static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err)
 {
-    const struct rnn_stack_spec *stack = &spec->stacks[0];
+    const struct rnn_stack_spec *stack = &spec->stacks[spec->topology == RNN_REPEAT];
     bool wanted = spec->topology == RNN_ONE_TO_MANY || spec->topology == RNN_SEQ2SEQ;
     const char *key = json_get(json, "bos") ? "bos" : "eos";
     int rc;
@@ -390,11 +381,17 @@ static int read_specials(const struct cJSON *json, struct rnn_spec *spec, struct
 }
 
 /* Padding is passed over where an input is read; and an output for every step wants every step,
- * which a layer of two directions does not give. */
+ * which a layer of two directions does not give, as a window wants each of its own. */
 static int check_mask(const struct rnn_spec *spec, struct rnn_err *err)
 {
     const struct rnn_stack_spec *stack = &spec->stacks[0];
+    const struct rnn_stack_spec *reader = &spec->stacks[spec->n_stacks - 1];
 
+    if (reader->masks && reader->window)
+        return config_contradiction(err, spec->n_stacks > 1 ? "encoder.input" : "input", "mask",
+                                    "flatten wants all %zu steps of the window, and a step that is "
+                                    "passed over gives nothing",
+                                    reader->window);
     if (!stack->masks)
         return 0;
     if (spec->topology == RNN_SEQ2SEQ || spec->topology == RNN_ONE_TO_MANY)
@@ -417,10 +414,12 @@ static int read_topology(const struct cJSON *json, struct model_config *config, 
         rc = config_seq2seq(json, spec, err);
         return rc < 0 ? rc : check_mask(spec, err);
     }
+    if (spec->topology == RNN_REPEAT) {
+        rc = config_repeat(json, spec, err);
+        return rc < 0 ? rc : check_mask(spec, err);
+    }
     spec->n_stacks = 1;
     rc = config_stack(json, "", spec, &spec->stacks[0], 0, err);
-    if (rc == 0 && spec->topology == RNN_MANY_TO_ONE)
-        rc = read_many_to_one(json, spec, err);
     if (rc == 0 && spec->topology == RNN_ONE_TO_MANY)
         rc = config_one_to_many(json, spec, err);
     return rc < 0 ? rc : check_mask(spec, err);

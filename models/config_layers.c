@@ -17,6 +17,7 @@ struct stacking {
     char module[16];  /* what its tensors' names begin with */
     size_t width;     /* floats that the next layer reads */
     bool read_out;    /* a readout module has been met */
+    bool pool_said;   /* beside the layers, what is read out */
     struct rnn_err *err;
 };
 
@@ -307,15 +308,75 @@ static int read_norm(struct stacking *s, const struct cJSON *json)
     return rc < 0 ? rc : push(s, &layer);
 }
 
-static const char *const pools[] = {"final", "last", "mean", "max", NULL};
+static const char *const pools[] = {"final", "last", "mean", "max", "flatten", NULL};
+
+/* "pool", and the "steps" of a window that is read out whole. */
+static int read_pool(const struct cJSON *json, const char *path, int *pool, size_t *window,
+                     struct rnn_err *err)
+{
+    int rc = config_choice(json, path, "pool", pools, true, pool, err);
+
+    if (rc < 0)
+        return rc;
+    if (*pool == RNN_POOL_FLATTEN)
+        return config_size(json, path, "steps", RNN_STEPS_MAX, window, err);
+    if (json_get(json, "steps"))
+        return config_contradiction(err, path, "steps",
+                                    "only pool flatten reads a window of so many, found '%s'",
+                                    pools[*pool]);
+    return 0;
+}
+
+/* What is said beside the layers. */
+static int read_stack_pool(struct stacking *s, const struct cJSON *object, const char *path)
+{
+    int pool = RNN_POOL_FINAL, rc;
+
+    rc = read_pool(object, path, &pool, &s->stack->window, s->err);
+    s->spec->pool = (enum rnn_pool)pool;
+    s->pool_said = json_get(object, "pool") != NULL;
+    return rc;
+}
+
+/* A module says what it reads out, or leaves it to what is said beside the layers. */
+static int take_pool(struct stacking *s, int pool, size_t window)
+{
+    if (!s->pool_said) {
+        s->spec->pool = (enum rnn_pool)pool;
+        s->stack->window = window;
+        return 0;
+    }
+    if (pool != RNN_POOL_FINAL && pool != (int)s->spec->pool)
+        return config_contradiction(s->err, "", "pool", "the module of kind readout says '%s'",
+                                    pools[pool]);
+    if (window && window != s->stack->window)
+        return config_contradiction(s->err, "", "steps", "the module of kind readout says %zu",
+                                    window);
+    return 0;
+}
+
+/* What stands above reads the whole of what is read out. */
+static int check_vector(const struct rnn_stack_spec *stack, const char *path, struct rnn_err *err)
+{
+    size_t width = rnn_stack_vector_width(stack);
+
+    if (width <= RNN_INPUT_MAX)
+        return 0;
+    return config_contradiction(err, path, "steps",
+                                "%zu steps of %zu numbers are %zu side by side; up to %zu are "
+                                "served",
+                                stack->window, rnn_stack_readout_width(stack), width,
+                                RNN_INPUT_MAX);
+}
 
 static int read_readout(struct stacking *s, const struct cJSON *json)
 {
-    static const char *const keys[] = {"kind", "pool", NULL};
-    int pool = 0, rc = json_only(json, s->path, keys, s->err);
+    static const char *const keys[] = {"kind", "pool", "steps", NULL};
+    int pool = RNN_POOL_FINAL, rc = json_only(json, s->path, keys, s->err);
+    size_t window = 0;
 
     if (rc == 0)
-        rc = config_choice(json, s->path, "pool", pools, true, &pool, s->err);
+        rc = read_pool(json, s->path, &pool, &window, s->err);
     if (rc < 0)
         return rc;
     if (s->spec->topology != RNN_MANY_TO_ONE)
@@ -325,9 +386,12 @@ static int read_readout(struct stacking *s, const struct cJSON *json)
         return config_contradiction(s->err, s->path, "kind",
                                     "a second readout: want one module of that kind");
     s->read_out = true;
-    s->spec->pool = (enum rnn_pool)pool;
     s->stack->n_below = s->stack->n_layers;
-    return 0;
+    rc = take_pool(s, pool, window);
+    if (rc == 0)
+        rc = check_vector(s->stack, s->path, s->err);
+    s->width = rnn_stack_vector_width(s->stack);
+    return rc;
 }
 
 static int read_module(struct stacking *s, const struct cJSON *json)
@@ -401,6 +465,33 @@ void config_widen_top(struct rnn_stack_spec *stack)
     }
 }
 
+/* Where no module says, the readout is known only after what stands above it has been read. */
+static int settle_readout(struct stacking *s, const char *path)
+{
+    struct rnn_stack_spec *stack = s->stack;
+    int rc;
+
+    place_readout(stack);
+    if (stack == &s->spec->stacks[1])
+        stack->n_below = stack->n_layers; /* no layer of an encoder stands above its readout */
+    if (!stack->window)
+        return 0;
+    rc = check_vector(stack, path, s->err);
+    config_widen_top(stack);
+    for (size_t k = stack->n_below; k < stack->n_layers && rc == 0; k++)
+        if (stack->layers[k].residual && stack->layers[k].input_width != stack->layers[k].hidden)
+            rc = config_layer_fault(s->err, path, &stack->layers[k], "residual",
+                                    "the layer reads %zu numbers and gives %zu; want as many",
+                                    stack->layers[k].input_width, stack->layers[k].hidden);
+    return rc;
+}
+
+static bool reads_out(const struct rnn_spec *spec, const struct rnn_stack_spec *stack)
+{
+    return spec->topology == RNN_MANY_TO_ONE ||
+           (spec->topology == RNN_REPEAT && stack == &spec->stacks[1]);
+}
+
 int config_layers(const struct cJSON *object, const char *path, struct rnn_spec *spec,
                   struct rnn_stack_spec *stack, struct rnn_err *err)
 {
@@ -419,17 +510,13 @@ int config_layers(const struct cJSON *object, const char *path, struct rnn_spec 
         return config_contradiction(err, path, "layers", "there is rnn, too; want one of them");
     config_join(place, path, "rnn");
     s.path = place;
-    if (rnn)
+    if (reads_out(spec, stack))
+        rc = read_stack_pool(&s, object, path);
+    if (rnn && rc == 0)
         rc = config_object(object, path, "rnn", &rnn, err);
     if (rnn && rc == 0)
         rc = read_recurrent(&s, rnn, false);
-    if (layers)
+    if (layers && rc == 0)
         rc = read_modules(&s, layers, path);
-    if (rc < 0)
-        return rc;
-    if (!s.read_out)
-        place_readout(stack);
-    if (stack == &spec->stacks[1])
-        stack->n_below = stack->n_layers; /* nothing is read out of an encoder */
-    return 0;
+    return rc < 0 || s.read_out ? rc : settle_readout(&s, path);
 }

@@ -46,14 +46,16 @@ int config_id(const struct cJSON *object, const char *key, size_t limit, bool wa
 
 const char *config_head_name(enum rnn_head_activation activation);
 
-/* A stack: its input, attention, layers and head.  `memory_width`: of what an attention looks at;
- * 0: there is no encoder. */
+/* A stack: its input, unless its input_size is known already, attention, readout, layers and head.
+ * `memory_width`: of what an attention looks at; 0: there is none. */
 int config_stack(const struct cJSON *object, const char *path, struct rnn_spec *spec,
                  struct rnn_stack_spec *stack, size_t memory_width, struct rnn_err *err);
 
-/* A captioner, whose stack has been read; a translator (models/config_decoders.c). */
+/* A captioner, whose stack has been read; a translator; an encoder whose vector is repeated
+ * (models/config_decoders.c). */
 int config_one_to_many(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err);
 int config_seq2seq(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err);
+int config_repeat(const struct cJSON *json, struct rnn_spec *spec, struct rnn_err *err);
 
 /* The layers of a stack, under "rnn" or "layers" (models/config_layers.c).  The stack's input and
  * attention are read already. */

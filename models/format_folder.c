@@ -488,6 +488,8 @@ static void put_stack(struct buf *buf, const struct rnn_stack_spec *stack)
                stack->n_layers, stack->n_below);
     if (stack->masks)
         buf_printf(buf, "mask %.9g\n", (double)stack->mask);
+    if (stack->window)
+        buf_printf(buf, "window %zu\n", stack->window);
     for (size_t k = 0; k < stack->n_layers; k++)
         put_layer(buf, &stack->layers[k]);
     buf_printf(buf, "attention %d %zu %zu %d %d %zu\n", (int)attention->kind,
@@ -505,6 +507,8 @@ static void put_spec(struct buf *buf, const struct rnn_spec *spec)
     put_activation(buf, &spec->bridge.activation);
     buf_printf(buf, " bos %lld source_eos %lld\n", (long long)spec->bos,
                (long long)spec->source_eos);
+    if (spec->repeat)
+        buf_printf(buf, "repeat %zu\n", spec->repeat);
     for (size_t i = 0; i < spec->n_stacks; i++)
         put_stack(buf, &spec->stacks[i]);
 }

@@ -143,7 +143,8 @@ static void print_stack(FILE *out, const struct rnn_stack_spec *stack)
 static bool inspect_config(struct inspection *inspection, const char *path,
                            struct model_config *config)
 {
-    static const char *const topologies[] = {"synced", "many_to_one", "one_to_many", "seq2seq"};
+    static const char *const topologies[] = {"synced", "many_to_one", "one_to_many", "seq2seq",
+                                             "repeat"};
     struct rnn_err err;
     char *text;
     size_t len;

@@ -110,7 +110,7 @@ static int check_used_up(struct replay *replay, const struct expected *expected)
 static int compare_kept(struct replay *replay, const struct cJSON *output)
 {
     const float *kept = rnn_walk_outputs(replay->walk);
-    size_t width = replay->info->hidden_width;
+    size_t width = replay->info->step_width;
     int rc = 0;
 
     for (; kept && output && rc == 0; output = output->next, kept += width)
@@ -171,7 +171,13 @@ static int run_sequence(struct replay *replay, const struct cJSON *run, int b)
         rc = check_used_up(replay, &expected);
     if (rc == 0)
         rc = replay_compare_state(replay, REPLAY_H, 0, json_get(run, "h_n"), b);
-    return rc < 0 ? rc : replay_compare_state(replay, REPLAY_C, 0, json_get(run, "c_n"), b);
+    if (rc == 0)
+        rc = replay_compare_state(replay, REPLAY_C, 0, json_get(run, "c_n"), b);
+    if (rc == 0 && replay->info->topology == RNN_REPEAT)
+        rc = replay_compare_state(replay, REPLAY_H, 1, json_get(run, "encoder_h_n"), b);
+    return rc < 0 || replay->info->topology != RNN_REPEAT
+               ? rc
+               : replay_compare_state(replay, REPLAY_C, 1, json_get(run, "encoder_c_n"), b);
 }
 
 /* Where texts stand beside the ids: the tokenizer must give the ids. */
@@ -203,7 +209,7 @@ static int run_batch(struct replay *replay, const struct cJSON *run)
 
     if (n == 0)
         return replay_fault(replay, "no input");
-    if (replay->info->topology != RNN_SYNCED && replay->info->topology != RNN_MANY_TO_ONE)
+    if (replay->info->topology == RNN_ONE_TO_MANY || replay->info->topology == RNN_SEQ2SEQ)
         return replay_fault(replay, "the model has a decoder: want a run that feeds it");
     for (int b = 0; b < n; b++) {
         int rc;

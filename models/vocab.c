@@ -389,9 +389,9 @@ static int check_two_sides(const struct vocab *vocab, const struct rnn_spec *spe
 {
     int rc;
 
-    if (spec->n_stacks < 2)
+    if (spec->n_stacks < 2 || spec->topology == RNN_REPEAT)
         return rnn_fail_at(err, RNN_ESHAPE, "kind", -1,
-                           "kind: source and target are for an encoder and its decoder; "
+                           "kind: source and target are for an encoder and its decoder of tokens; "
                            "config.json's topology has none");
     rc = check_reads("source", vocab->source->n_tokens, &spec->stacks[1], err);
     if (rc == 0)
@@ -406,8 +406,9 @@ static int check_one_side(const struct vocab *vocab, const struct rnn_spec *spec
                           struct rnn_err *err)
 {
     size_t n = vocab->tokenizer->n_tokens;
-    bool both = spec->n_stacks == 2 && spec->stacks[1].input_kind != RNN_INPUT_DENSE;
-    int rc = check_reads("tokens", n, &spec->stacks[0], err);
+    bool repeats = spec->topology == RNN_REPEAT; /* its decoder reads what no one sees */
+    bool both = !repeats && spec->n_stacks == 2 && spec->stacks[1].input_kind != RNN_INPUT_DENSE;
+    int rc = check_reads("tokens", n, &spec->stacks[repeats], err);
 
     if (rc == 0 && both)
         rc = check_reads("tokens", n, &spec->stacks[1], err);

@@ -63,6 +63,9 @@ struct job *api_job(struct sink *sink, size_t size, const struct job_ops *ops,
 int api_sequences(struct job *job, struct input_list *inputs, size_t each, uint64_t *input_steps,
                   struct rnn_err *err);
 
+/* Whether an input has an output at every step: of its own, or of those that the model is fed. */
+bool api_answers_steps(const struct rnn_model_info *info);
+
 /* Whether the model writes tokens about what it was given: a translator, a captioner. */
 bool api_decodes(const struct rnn_model_info *info);
 

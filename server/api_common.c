@@ -197,6 +197,11 @@ bool api_decodes(const struct rnn_model_info *info)
     return info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ;
 }
 
+bool api_answers_steps(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_SYNCED || info->topology == RNN_REPEAT;
+}
+
 bool api_language_model(const struct rnn_model_info *info)
 {
     return info->topology == RNN_SYNCED && !info->unsteppable &&

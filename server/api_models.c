@@ -31,7 +31,8 @@ static const char *topology_name(enum rnn_topology topology)
     static const char *const names[] = {[RNN_SYNCED] = "synced",
                                         [RNN_MANY_TO_ONE] = "many_to_one",
                                         [RNN_ONE_TO_MANY] = "one_to_many",
-                                        [RNN_SEQ2SEQ] = "seq2seq"};
+                                        [RNN_SEQ2SEQ] = "seq2seq",
+                                        [RNN_REPEAT] = "repeat"};
 
     return names[topology];
 }
@@ -71,6 +72,8 @@ static void put_input(struct buf *out, const struct rnn_model_info *info)
     put_field(out, "size", info->input_size);
     if (info->input_kind == RNN_INPUT_EMBEDDING)
         put_field(out, "dim", info->embedding_dim);
+    if (info->window > 0)
+        put_field(out, "steps", info->window);
     buf_putc(out, '}');
 }
 
@@ -86,6 +89,8 @@ static void put_output(struct buf *out, const struct rnn_model_info *info)
                info->has_head ? "true" : "false", activations[info->activation]);
     put_field(out, "size", info->output_size);
     put_field(out, "hidden_width", info->hidden_width);
+    if (info->repeat > 0)
+        put_field(out, "steps", info->repeat);
     if (info->n_values > 0)
         put_field(out, "values", info->n_values);
     if (info->components > 0) {

@@ -424,14 +424,11 @@ static int want_frames(const char *path, const struct rnn_model_info *info, cons
                        found);
 }
 
-int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
-                  struct rnn_err *err)
+static int resolve(const struct input_list *list, struct input *input, const char *path,
+                   const struct rnn_model *model, struct rnn_err *err)
 {
     const struct rnn_model_info *info = rnn_model_info(model);
-    struct input *input = &list->items[i];
-    char path[PATH_MAX_BYTES];
 
-    input_path(list, i, path, sizeof path);
     if (input->kind == INPUT_EMPTY)
         return 0;
     if (input->kind == INPUT_TEXT && info->tokenizer && info->input_kind == RNN_INPUT_DENSE)
@@ -450,6 +447,23 @@ int input_resolve(struct input_list *list, size_t i, const struct rnn_model *mod
     if (input->kind == INPUT_FLOATS)
         return resolve_floats(list, input, path, info->input_size, err);
     return check_frames(input, path, info->input_size, err);
+}
+
+int input_resolve(struct input_list *list, size_t i, const struct rnn_model *model,
+                  struct rnn_err *err)
+{
+    size_t window = rnn_model_info(model)->window;
+    struct input *input = &list->items[i];
+    char path[PATH_MAX_BYTES];
+    int rc;
+
+    input_path(list, i, path, sizeof path);
+    rc = resolve(list, input, path, model, err);
+    if (rc < 0 || !window || input->n == window)
+        return rc;
+    return rnn_fail_at(err, REPLY_EINPUT, path, -1,
+                       "%s: this model reads a window of exactly %zu steps, found %zu", path,
+                       window, input->n);
 }
 
 int input_resolve_target(struct input_list *list, size_t i, const struct rnn_model *model,

@@ -164,7 +164,9 @@ void job_settle(struct job *job, enum job_end end)
         if (job->end != JOB_FAILED && job->end != JOB_GONE)
             write_answer(job);
     }
-    if (!commits(job) || !session_save(job->work->sessions, &job->hold, job_state(job, 0)))
+    if (commits(job) && session_save(job->work->sessions, &job->hold, job_state(job, 0)))
+        start_waiting(jobs); /* its rows are free while it is being saved */
+    else
         conclude(job);
 }
 

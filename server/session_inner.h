@@ -56,6 +56,8 @@ struct session {
     bool loading;
     bool closing; /* to end when it is let go */
     bool unsaved; /* the store lacks its state: it must not leave memory */
+    bool unsent;  /* so it does, and what is under way does not change that */
+    bool pinned;  /* the store lacks a point of it: it must not leave memory any more */
     bool linked;  /* in the order of last use */
     struct session *next_grant;
     char id[]; /* NUL-terminated */

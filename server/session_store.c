@@ -82,6 +82,11 @@ static session_result result_of(const struct store_task *task)
     }
 }
 
+static bool is_of_state(enum store_kind kind)
+{
+    return kind == STORE_COMMIT || kind == STORE_CREATE;
+}
+
 static void on_saved(struct shard *shard, struct message *message)
 {
     struct store_task *task = (struct store_task *)message; /* its first member */
@@ -89,8 +94,10 @@ static void on_saved(struct shard *shard, struct message *message)
     struct session_hold *hold = task->user[1];
     session_result result = result_of(task);
 
-    if (task->kind == STORE_COMMIT || task->kind == STORE_CREATE)
-        session->unsaved = task->rc < 0;
+    if (is_of_state(task->kind))
+        session->unsaved = task->rc < 0 || session->unsent;
+    else if (task->rc < 0 && hold == NULL)
+        session->pinned = true; /* it has become true in memory nevertheless */
     if (task->rc < 0)
         metrics_count(shard->metrics, M_SESSION_UNSAVED, 1);
     store_task_free(task);
@@ -122,6 +129,8 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
     task->message.run = on_saved;
     task->user[0] = session;
     task->user[1] = hold;
+    if (is_of_state(kind))
+        session->unsent = false;
     session->n_tasks++;
     sessions->n_tasks++;
     session->stored_ms = facts.used_ms;
@@ -157,13 +166,11 @@ static void on_refusal(struct shard *shard, struct message *message)
 }
 
 /* Says later that there was no memory; where there is not even enough for that, the change is not
- * durable, and says so on the metrics page. */
-static bool refuse(struct sessions *sessions, struct session *session, struct session_hold *hold)
+ * durable. */
+static bool refuse(struct sessions *sessions, struct session_hold *hold)
 {
     struct refusal *refusal = malloc(sizeof(*refusal));
 
-    session->unsaved = true;
-    metrics_count(sessions->shard->metrics, M_SESSION_UNSAVED, 1);
     if (refusal == NULL)
         return false;
     *refusal = (struct refusal){.message = {.run = on_refusal}, .hold = hold};
@@ -181,7 +188,14 @@ static bool save(struct sessions *sessions, struct session_hold *hold, enum stor
         return false;
     if (send_task(sessions, session, waits ? hold : NULL, kind, state, point))
         return waits;
-    return waits && refuse(sessions, session, hold);
+    metrics_count(sessions->shard->metrics, M_SESSION_UNSAVED, 1);
+    if (waits && refuse(sessions, hold))
+        return true;
+    if (is_of_state(kind))
+        session->unsaved = session->unsent = true;
+    else
+        session->pinned = true;
+    return false;
 }
 
 /* ---- Saving ---- */
@@ -365,7 +379,8 @@ static void leave_memory(struct sessions *sessions, struct session *session)
 void session_rest(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
-    if (session->state == NULL || session->row == 0 || session->unsaved || session->n_tasks > 0)
+    if (session->state == NULL || session->row == 0 || session->unsaved || session->pinned ||
+        session->n_tasks > 0)
         return;
     link_newest(sessions, session);
     while (sessions->oldest != NULL && sessions->resident_bytes > budget_of(sessions))

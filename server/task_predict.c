@@ -20,7 +20,7 @@ static bool reports_all(const struct predict_job *p)
 {
     if (p->what.steps != PREDICT_STEPS_MODEL)
         return p->what.steps == PREDICT_STEPS_ALL;
-    return p->info->topology == RNN_SYNCED && !api_language_model(p->info);
+    return api_answers_steps(p->info) && !api_language_model(p->info);
 }
 
 /* Without labels and vocabulary an entry of `top` is short; with them it carries their text. */
@@ -67,7 +67,10 @@ static size_t output_bytes(const struct predict_job *p, const struct rnn_model *
 static int check_size(const struct predict_job *p, const struct job *job, struct rnn_err *err)
 {
     uint64_t max = shard_config(job->work)->answer_max_bytes;
-    uint64_t n_outputs = p->all ? p->input_steps : p->what.common.inputs.n;
+    uint64_t n_inputs = p->what.common.inputs.n;
+    uint64_t n_outputs = !p->all           ? n_inputs
+                         : p->info->repeat ? n_inputs * p->info->repeat
+                                           : p->input_steps;
     size_t each = output_bytes(p, job->model), total;
     const char *field = p->all ? "steps" : p->what.returns ? "return" : "top_k";
 
@@ -102,7 +105,7 @@ static int prepare(struct job *job, struct rnn_err *err)
 
     p->info = rnn_model_info(job->model);
     p->all = reports_all(p);
-    if (p->what.steps == PREDICT_STEPS_ALL && p->info->topology != RNN_SYNCED)
+    if (p->what.steps == PREDICT_STEPS_ALL && !api_answers_steps(p->info))
         return rnn_fail_at(err, REPLY_EINPUT, "steps", -1,
                            "steps: this model has an output at its last step only");
     p->each = 1 + candidates_count(p);

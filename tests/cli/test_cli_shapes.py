@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import shutil
 
 import pytest
 
@@ -269,3 +270,22 @@ def test_score_of_tags(rnnd):
 def test_bench(rnnd, model):
     out = json.loads(rnnd.ok("bench", model, "--rounds", 1, "--round-ms", 2, "--json"))
     assert [b["rows"] for b in out["batches"]] == [1, 4, 16, 64] and all(b["step_ns"] > 0 for b in out["batches"])
+
+
+# ---- One vector of an input ----
+
+VECTORS = os.path.join(CASES, "..", "vectors")
+
+
+@pytest.mark.parametrize("name, given", [("flatten-lstm", [frame(3, t) for t in range(5)]), ("repeat-lstm", [frame(3, t) for t in range(9)]),
+                                         ("repeat-gru-bi", [1, 5, 2])])
+def test_vectors_are_what_the_daemon_says(rnnd, tmp_path, name, given):
+    shutil.copytree(os.path.join(VECTORS, name), tmp_path / name)
+    with Daemon(str(tmp_path)) as running:
+        want = running.ok("/predict", {"model": name, "input": given})["outputs"]
+    assert json.loads(rnnd.ok("predict", str(tmp_path / name), *words_of(given), "--json"))["outputs"] == want
+
+
+def test_a_window_of_another_size_is_refused(rnnd):
+    said = rnnd.fails(1, "predict", os.path.join(VECTORS, "flatten-lstm"), json.dumps([frame(3)] * 4))
+    assert "a window of exactly 5 steps, found 4" in said

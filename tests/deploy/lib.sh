@@ -60,6 +60,9 @@ free_port() {
 
 get() { curl -fsS -m 5 "$URL$1"; } # get PATH
 post() { curl -fsS -m 5 "$URL$1" -d "$2"; } # post PATH JSON
+next_of() { # next_of SESSION: what it says to the letter e, to the bit; looks ahead, and changes nothing
+    post /predict '{"session":"'"$1"'","input":"e","top_k":3,"commit":false}' | grep -o '"outputs":.*"usage"'
+}
 status_of() { curl -sS -m 5 -o /dev/null -w '%{http_code}' "$@"; }
 
 answers() { # answers TEXT COMMAND…: what it prints holds TEXT

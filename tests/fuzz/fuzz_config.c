@@ -14,15 +14,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct model_config config;
     struct rnn_err err = {0};
+    bool repeats;
     int rc = model_config_parse(&config, (const char *)data, size, &err);
 
     if (rc < 0) {
         check_failure(rc, &err);
         return 0;
     }
-    HOLDS(config.spec.n_stacks == (config.spec.topology == RNN_SEQ2SEQ ? 2 : 1));
-    check_id(config.spec.bos, &config.spec.stacks[0]);
-    check_id(config.spec.eos, &config.spec.stacks[0]);
+    repeats = config.spec.topology == RNN_REPEAT;
+    HOLDS(config.spec.n_stacks == (config.spec.topology == RNN_SEQ2SEQ || repeats ? 2 : 1));
+    HOLDS((config.spec.repeat > 0) == repeats);
+    check_id(config.spec.bos, &config.spec.stacks[repeats]);
+    check_id(config.spec.eos, &config.spec.stacks[repeats]);
     HOLDS(rnn_spec_check(&config.spec, &err) == 0);
     HOLDS((config.spec.features > 0) == (config.spec.topology == RNN_ONE_TO_MANY));
     for (const struct cJSON *w = config.tensors ? config.tensors->child : NULL; w; w = w->next) {

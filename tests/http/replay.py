@@ -49,8 +49,14 @@ def listed(value, one):
 
 # ---- What comes out ----
 
+def reads_window(config):
+    return "flatten" in [config.get("pool"), *(m.get("pool") for m in config.get("layers", []))]
+
+
 def final_output(config, steps):
     """What a many-to-one model's head reads, of the outputs under it at each step; None: it is not told by them."""
+    if reads_window(config):
+        return sum(steps, [])
     if config.get("pool") != "final" or "rnn" not in config:
         return None
     if not config["rnn"].get("bidirectional"):

@@ -1,6 +1,6 @@
 """Golden values of another implementation, over the wire.
 
-The cases of tests/golden (cases, cells, onnx), and of every folder in RNND_GOLDEN_DIR (separated by colons),
+The cases of tests/golden (cases, cells, onnx, vectors), and of every folder in RNND_GOLDEN_DIR (separated by colons),
 of every topology: replay.py says how.  Models that strangers trained lie in the folders of RNND_CHECKPOINTS_DIR,
 and a classifier with labelled words (test.jsonl) in RNND_LABELLED_DIR.
 """
@@ -12,7 +12,7 @@ import pytest
 import replay
 from client import TOP, Daemon
 
-FOLDERS = [os.path.join(TOP, "tests", "golden", name) for name in ("cases", "cells", "onnx")]
+FOLDERS = [os.path.join(TOP, "tests", "golden", name) for name in ("cases", "cells", "onnx", "vectors")]
 
 
 def load(path):
@@ -51,7 +51,7 @@ def golden(request, tmp_path_factory):
 
 def test_there_are_cases_of_every_topology():
     topologies = [load(os.path.join(path, "config.json"))["topology"] for path in CASES.values()]
-    assert all(topologies.count(t) >= 3 for t in ("synced", "many_to_one", "one_to_many", "seq2seq"))
+    assert all(topologies.count(t) >= 3 for t in ("synced", "many_to_one", "one_to_many", "seq2seq", "repeat"))
     assert len(CASES) >= 110
 
 

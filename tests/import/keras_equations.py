@@ -118,6 +118,10 @@ def run(layers, x, v3=False):
             x = x.mean(0)
         elif cls == "GlobalMaxPooling1D":
             x = x.max(0)
-        elif cls not in ("Dropout", "Flatten", "Masking"):
+        elif cls == "Flatten":
+            x = x.reshape(-1)
+        elif cls == "RepeatVector":
+            x = np.repeat(x[None], config["n"], 0)
+        elif cls not in ("Dropout", "Masking"):
             raise ValueError(cls)
     return x

@@ -52,18 +52,23 @@ def entry2(one, version):
     return out
 
 
-def shape_of(x):
-    return [None, None, *np.shape(x)[1:]]
+def shape_of(x, window=False):
+    return [None, len(x) if window else None, *np.shape(x)[1:]]
 
 
-def sequential(layers, x, version, as_list=False):
+def sequential(layers, x, version, as_list=False, window=False):
     entries = [entry2(one, version) for one in layers]
     if version >= 2.3:
         key = "batch_shape" if version >= 3 else "batch_input_shape"
-        entries.insert(0, {"class_name": "InputLayer", "config": {key: shape_of(x), "dtype": "float32", "sparse": False, "name": "input_layer"}})
+        entries.insert(0, {"class_name": "InputLayer", "config": {key: shape_of(x, window), "dtype": "float32", "sparse": False, "name": "input_layer"}})
     else:
-        entries[0]["config"]["batch_input_shape"] = shape_of(x)
+        entries[0]["config"]["batch_input_shape"] = shape_of(x, window)
     return {"class_name": "Sequential", "config": entries if as_list else {"name": "sequential", "layers": entries}}
+
+
+def windowed(layers, x, version):
+    """A model whose input has as many steps as x."""
+    return sequential(layers, x, version, window=True)
 
 
 def functional(layers, x, version, masks=False):

@@ -16,7 +16,7 @@ const makers = {
   BatchNormalization: tf.layers.batchNormalization, LayerNormalization: tf.layers.layerNormalization,
   GlobalAveragePooling1D: tf.layers.globalAveragePooling1d, GlobalMaxPooling1D: tf.layers.globalMaxPooling1d,
   Flatten: tf.layers.flatten, Masking: tf.layers.masking, Bidirectional: tf.layers.bidirectional,
-  TimeDistributed: tf.layers.timeDistributed,
+  TimeDistributed: tf.layers.timeDistributed, RepeatVector: tf.layers.repeatVector,
 };
 
 function make(spec) {

@@ -6,7 +6,7 @@ have written, each with its outputs.
                                                               @tensorflow/tfjs 4.22 in NODE_MODULES)
 
 The outputs are those of TensorFlow.js wherever it has the layer.  What it lacks (a GRU that resets after the product,
-cuDNN's layout, Keras 3's hard_sigmoid, Normalization, a mean that heeds a mask) is evaluated
+cuDNN's layout, Keras 3's hard_sigmoid, Normalization, a mean or a repeated vector that heeds a mask) is evaluated
 in NumPy (keras_equations.py), float64, from the equations in Keras' documentation; both are compared wherever both can be
 had.
 
@@ -25,7 +25,7 @@ import h5py
 import numpy as np
 
 from keras_equations import run
-from keras_json import functional, sequential, sequential1
+from keras_json import functional, sequential, sequential1, windowed
 
 rng = np.random.default_rng(3)
 
@@ -118,7 +118,7 @@ def can_run(one):
 
 
 def ask_tfjs(models, node_modules):
-    jobs = {name: {"layers": [job_layer(one) for one in m["layers"] if one["class"] != "Flatten"],  # refuses a vector
+    jobs = {name: {"layers": [job_layer(one) for one in m["layers"] if one["class"] != "Flatten" or m.get("window")],  # refuses a vector
                    "input": {"shape": [1, *np.shape(m["x"])], "values": np.ravel(m["x"]).tolist()}}
             for name, m in models.items() if all(can_run(one) for one in m["layers"]) and not m.get("v3") and not m.get("apart")}
     with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
@@ -384,11 +384,46 @@ def make_models():
     return m
 
 
+def make_vector_models():
+    """All steps side by side, and a vector fed again and again; of numbers of their own.  Where there is padding, NumPy alone:
+    in TensorFlow.js the mask goes on through a layer that gives one vector, which it does not in Keras."""
+    global rng
+    before, rng = rng, np.random.default_rng(4)
+    gap = frames(7, 3)
+    gap[[2, 5]] = -1
+    m = {
+        "flat": {"layers": [recurrent("LSTM", "lstm", 4, 5, return_sequences=True), plain("Flatten", "flatten"),
+                            dense("dense", 30, 6, "relu"), dense("dense_1", 6, 3, "softmax")], "x": frames(6, 4), "window": True},
+        "flat_both": {"layers": [embedding("embedding", 9, 3), bidirectional("bidirectional", recurrent("GRU", "gru", 3, 4, return_sequences=True)),
+                                 plain("Flatten", "flatten"), batch_norm("batch_normalization", 40), dense("dense", 40, 2)],
+                      "x": ids(5, 9), "window": True},
+        "autoencoder": {"layers": [recurrent("LSTM", "lstm", 3, 6, activation="relu", return_sequences=True), recurrent("LSTM", "lstm_1", 6, 4),
+                                   plain("RepeatVector", "repeat_vector", n=7), recurrent("LSTM", "lstm_2", 4, 6, return_sequences=True),
+                                   distributed("time_distributed", dense("dense", 6, 3))], "x": frames(7, 3)},
+        "forecast": {"layers": [bidirectional("bidirectional", recurrent("LSTM", "lstm", 3, 4)), dense("dense", 8, 5, "tanh"),
+                                plain("Dropout", "dropout", rate=0.5), plain("RepeatVector", "repeat_vector", n=3),
+                                bidirectional("bidirectional_1", recurrent("GRU", "gru", 5, 4, return_sequences=True)),
+                                dense("dense_1", 8, 4, "relu"), distributed("time_distributed", dense("dense_2", 4, 2, "sigmoid"))],
+                     "x": frames(6, 3)},
+        "sums": {"layers": [embedding("embedding", 11, 4, mask_zero=True), recurrent("GRU", "gru", 4, 6),
+                            plain("RepeatVector", "repeat_vector", n=4), recurrent("SimpleRNN", "simple_rnn", 6, 5, return_sequences=True),
+                            dense("dense", 5, 11, "softmax")], "x": [0, 0] + ids(5, 11), "apart": True},
+        "gaps_repeated": {"layers": [plain("Masking", "masking", mask_value=-1.0), recurrent("LSTM", "lstm", 3, 4),
+                                     plain("RepeatVector", "repeat_vector", n=2), recurrent("LSTM", "lstm_1", 4, 3, return_sequences=True)],
+                          "x": gap, "apart": True},
+        "flat_repeated": {"layers": [recurrent("SimpleRNN", "simple_rnn", 3, 4, return_sequences=True), plain("Flatten", "flatten"),
+                                     plain("RepeatVector", "repeat_vector", n=3), recurrent("LSTM", "lstm", 20, 3, return_sequences=True)],
+                          "x": frames(5, 3), "window": True},
+    }
+    rng = before
+    return m
+
+
 class Maker:
     def __init__(self, folder, node_modules):
         self.folder = folder
         os.makedirs(folder, exist_ok=True)
-        self.models = make_models()
+        self.models = {**make_models(), **make_vector_models()}
         self.outputs = ask_tfjs(self.models, node_modules)
         for name, m in self.models.items():
             own = run(m["layers"], np.array(m["x"]), m.get("v3"))
@@ -509,6 +544,20 @@ def make_kinds(m):
     m.k1("old_gpu", "old", together=True)
 
 
+def make_vectors(m):
+    side, again = "steps side by side", "the layers above are fed the vector"
+    m.k2("flat", "flat", graph=windowed, more={"says": ["6 " + side]})
+    m.k3("flat_v3", "flat", graph=windowed)
+    m.k2("flat_both", "flat_both", "2.11.0", 2.3, graph=windowed, more={"says": ["5 " + side]})
+    m.k2("autoencoder", "autoencoder", graph=windowed, more={"says": [again + " 7 times", "windows of 7 steps; it is not held to that"]})
+    m.k3("autoencoder_v3", "autoencoder", graph=functional)
+    m.k2("forecast", "forecast", "2.11.0", 2.3, more={"says": [again + " 3 times"]})
+    m.k3("forecast_v3", "forecast")
+    m.k2("sums", "sums", graph=functional, more={"says": [again, "are passed over"]})
+    m.k2("gaps_repeated", "gaps_repeated", more={"says": [again, "are passed over"]})
+    m.k2("flat_repeated", "flat_repeated", graph=windowed, more={"says": [side, again]})
+
+
 def make_cudnn(m):
     """CuDNN's layers, and their arrays under plain names."""
     for model in ("cu_lstm", "cu_gru"):
@@ -599,6 +648,7 @@ def main():
     m = Maker(sys.argv[1], sys.argv[2])
     make_layouts(m)
     make_kinds(m)
+    make_vectors(m)
     make_cudnn(m)
     make_cells(m)
     make_odd(m)

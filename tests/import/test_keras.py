@@ -173,14 +173,65 @@ def test_settings_that_cannot_be_had_are_named(rnnd, tmp_path, at, change, words
 def test_layers_that_cannot_follow_are_named(rnnd, tmp_path):
     model, layers = sequential()
     layers[1]["config"]["return_sequences"] = False
-    layers.insert(2, {"class_name": "RepeatVector", "config": {"name": "repeat_vector_1", "n": 4}})
-    assert "layer 3 'repeat_vector_1' (RepeatVector): a layer that reads one vector again" in refused(rnnd, tmp_path, model)
-    layers[2] = {"class_name": "Reshape", "config": {"name": "reshape_1", "target_shape": [2, 3]}}
+    layers.insert(2, {"class_name": "Reshape", "config": {"name": "reshape_1", "target_shape": [2, 3]}})
     assert "layer 3 'reshape_1' (Reshape): it changes what is a step" in refused(rnnd, tmp_path, model)
     layers[1]["config"]["return_sequences"] = True
     layers[2] = {"class_name": "Flatten", "config": {"name": "flatten_1"}}
-    layers[0]["config"]["batch_input_shape"] = [None, 8]
-    assert "layer 3 'flatten_1' (Flatten): it puts the numbers of all steps" in refused(rnnd, tmp_path, model)
+    assert "layer 3 'flatten_1' (Flatten): it puts the numbers of all steps side by side, and the model's input does not say" in refused(
+        rnnd, tmp_path, model)
+    layers[0]["config"].update(batch_input_shape=[None, 8], mask_zero=True)
+    assert "layer 3 'flatten_1' (Flatten): it puts all steps side by side, and steps of 0 are passed over" in refused(rnnd, tmp_path, model)
+    layers[0]["config"]["mask_zero"] = False
+    layers[1]["config"]["go_backwards"] = True
+    assert "layer 3 'flatten_1' (Flatten): it is given the last step first" in refused(rnnd, tmp_path, model)
+
+
+def test_repeats_that_cannot_be_are_named(rnnd, tmp_path):
+    model, layers = sequential()
+    again = {"class_name": "RepeatVector", "config": {"name": "again", "n": 4}}
+    layers.insert(2, again)
+    assert "layer 3 'again' (RepeatVector): what is below it gives steps" in refused(rnnd, tmp_path, model)
+    layers[1]["config"]["return_sequences"] = False
+    for n in (0, -1, 1.5, "4", 65537, None):
+        again["config"]["n"] = n
+        assert "layer 3 'again' (RepeatVector): n: want 1 to 65536" in refused(rnnd, tmp_path, model)
+    again["config"]["n"] = 4
+    layers.insert(3, {"class_name": "RepeatVector", "config": {"name": "again_2", "n": 4}})
+    assert "layer 4 'again_2' (RepeatVector): it is the second of its kind" in refused(rnnd, tmp_path, model)
+    layers[3] = {"class_name": "GlobalMaxPooling1D", "config": {"name": "pool"}}
+    assert "layer 4 'pool' (GlobalMaxPooling1D): it gives one vector of the steps that a RepeatVector has made" in refused(
+        rnnd, tmp_path, model)
+    layers[3] = {"class_name": "Flatten", "config": {"name": "flat"}}
+    assert "layer 4 'flat' (Flatten): it gives one vector of the steps that a RepeatVector has made" in refused(rnnd, tmp_path, model)
+
+
+def test_a_flattened_window_and_a_repeated_vector_are_served_as_such(rnnd, tmp_path):
+    import_ok(rnnd, "flat")
+    config = read_json(tmp_path, "m", "config.json")
+    assert config["topology"] == "many_to_one" and {"kind": "readout", "pool": "flatten", "steps": 6} in config["layers"]
+    entry = entry_of("flat")
+    assert "a window of exactly 6 steps, found 5" in rnnd.fails("predict", "./m", json.dumps(entry["input"][:5]))
+    shutil.rmtree(tmp_path / "m")
+    import_ok(rnnd, "flat_repeated")
+    config = read_json(tmp_path, "m", "config.json")
+    assert config["topology"] == "repeat" and config["encoder"]["steps"] == 5 and config["decoder"]["repeat"] == 3
+    entry = entry_of("flat_repeated")
+    answer = json.loads(rnnd.ok("predict", "--json", "./m", json.dumps(entry["input"])))
+    assert [o["step"] for o in answer["outputs"]] == [0, 1, 2]
+    for output, row in zip(answer["outputs"], entry["output"], strict=True):
+        assert output["values"] == pytest.approx(row, abs=2e-5)
+
+
+def test_a_repeated_vector_of_a_text_becomes_tokens(rnnd, tmp_path):
+    """The vocabulary is the encoder's, and names what comes out at every step."""
+    (tmp_path / "tokens").write_text("".join(f"{c}\n" for c in "_0123456789"))
+    import_ok(rnnd, "sums", "--vocab", "tokens")
+    entry = entry_of("sums")
+    text = "".join("_0123456789"[i] for i in entry["input"])
+    answer = json.loads(rnnd.ok("predict", "--json", "./m", text))
+    for output, row in zip(answer["outputs"], entry["output"], strict=True):
+        best = output["top"][0]
+        assert best["token"] == "_0123456789"[best["id"]] and best["probability"] == pytest.approx(max(row), abs=2e-5)
 
 
 def test_a_softmax_has_its_place_at_the_end(rnnd, tmp_path):
@@ -263,6 +314,8 @@ def test_a_topology_that_cannot_be_is_refused(rnnd):
     assert "--topology synced: the model gives one output" in rnnd.fails("import", "--topology", "synced", "--out", "m", file_of("mean"))
     assert "--topology many_to_one: the model gives an output at every step" in rnnd.fails(
         "import", "--topology", "many_to_one", "--out", "m", file_of("char_keras2"))
+    assert "--topology synced: the model gives an output at each of 7 steps that it is fed (RepeatVector)" in rnnd.fails(
+        "import", "--topology", "synced", "--out", "m", file_of("autoencoder"))
 
 
 def test_a_keras_tokenizer_is_a_vocabulary(rnnd, tmp_path):

@@ -8,7 +8,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NET_MODULES_MAX = 6, NET_LAYERS_MAX = 3, NET_TENSORS_MAX = 160, NET_STATES_MAX = 40 };
+enum { NET_MODULES_MAX = 6, NET_LAYERS_MAX = 3, NET_TENSORS_MAX = 360, NET_STATES_MAX = 60 };
 
 struct net_activation {
     const char *name; /* NULL: the default of its place */
@@ -61,6 +61,8 @@ struct net {
     uint64_t random;
     const char *topology, *pool, *transfer;
     struct net_stack encoder, decoder; /* decoder: the only one, too */
+    size_t window;                     /* steps of an input whose pool is flatten; 0: any */
+    size_t repeat;                     /* steps of a decoder that reads one vector; 0: none */
     size_t features;
     struct net_activation bridge;
     bool bridge_to_input;
@@ -84,7 +86,8 @@ float net_number(struct net *net); /* uniform in [-1, 1) */
 
 /* ---- Models ---- */
 
-/* The topology is the seed's last two bits: synced, many to one, one to many, encoder–decoder. */
+/* The topology is the seed's last two bits: synced, many to one or repeat, one to many,
+ * encoder–decoder. */
 void net_draw(struct net *net, uint64_t seed);
 void net_shake(struct net *net); /* every weight to a float beside it */
 void net_free(struct net *net);  /* the folder goes, too */
@@ -94,6 +97,7 @@ const float *net_values(const struct net *net, const char *prefix, const char *n
 bool net_takes_frames(const struct net *net); /* what a client gives */
 size_t net_input_size(const struct net *net); /* of a client's frame, or number of ids */
 bool net_decodes(const struct net *net);
+size_t net_window(const struct net *net); /* steps that are read out side by side; 1: no window */
 size_t net_layer_width(const struct net_module *module); /* of each of its layers, merged */
 bool net_is_residual(const struct net_module *module, size_t k, size_t in);
 

@@ -51,7 +51,12 @@ bool net_decodes(const struct net *net)
 
 static const struct net_stack *reader(const struct net *net)
 {
-    return strcmp(net->topology, "seq2seq") == 0 ? &net->encoder : &net->decoder;
+    return net->encoder.input ? &net->encoder : &net->decoder;
+}
+
+size_t net_window(const struct net *net)
+{
+    return net->window ? net->window : 1;
 }
 
 bool net_takes_frames(const struct net *net)
@@ -219,19 +224,63 @@ static void draw_modules(struct net *net, struct net_stack *stack, bool may_both
 
 /* ---- Topologies ---- */
 
+static void draw_pool(struct net *net)
+{
+    static const char *const pools[] = {"final", "last", "mean", "max", "flatten"};
+
+    net->pool = pools[net_below(net, 5)];
+    if (strcmp(net->pool, "flatten") == 0)
+        net->window = 1 + net_below(net, 5);
+}
+
+/* Modules above the readout read `width` numbers. */
+static void widen(struct net_stack *stack, size_t width)
+{
+    for (size_t i = stack->n_below; i < stack->n; i++) {
+        struct net_module *m = &stack->modules[i];
+
+        m->in = width;
+        m->out = m->kind == NET_DENSE ? m->out : width;
+        m->residual = m->residual && m->in == m->out;
+        width = m->out;
+    }
+}
+
+static size_t readout_width(const struct net_stack *stack)
+{
+    return stack->n_below ? stack->modules[stack->n_below - 1].out : input_width(stack);
+}
+
 static void draw_to_one(struct net *net)
 {
-    static const char *const pools[] = {"final", "last", "mean", "max"};
     struct net_stack *stack = &net->decoder;
     size_t width = top_width(stack);
 
-    net->pool = pools[net_below(net, 4)];
-    if (stack->as_rnn || net_chance(net, 7))
-        return;
-    *push(stack) = (struct net_module){.kind = NET_READOUT, .in = width, .out = width};
-    stack->n_below = stack->n - 1;
-    if (net_chance(net, 5))
-        draw_plain(net, push(stack), width);
+    draw_pool(net);
+    if (!stack->as_rnn && !net_chance(net, 7)) {
+        *push(stack) = (struct net_module){.kind = NET_READOUT, .in = width, .out = width};
+        stack->n_below = stack->n - 1;
+        if (net_chance(net, 5))
+            draw_plain(net, push(stack), width);
+    }
+    widen(stack, readout_width(stack) * net_window(net));
+}
+
+/* A vector, fed to layers of any kind, which have an output at every step. */
+static void draw_repeat(struct net *net)
+{
+    struct net_stack *encoder = &net->encoder, *decoder = &net->decoder;
+
+    net->topology = "repeat";
+    net->repeat = 1 + net_below(net, 6);
+    draw_input(net, encoder, true);
+    draw_modules(net, encoder, true);
+    encoder->n_below = encoder->n;
+    draw_pool(net);
+    decoder->prefix = "decoder.";
+    decoder->input = "dense";
+    decoder->size = top_width(encoder) * net_window(net);
+    draw_modules(net, decoder, true);
 }
 
 static bool has_state(const struct net_stack *stack)
@@ -294,14 +343,7 @@ static void fit_attention(struct net *net)
         width += a->concat ? stack->memory : 0;
     else
         width = a->combine ? a->combine : width;
-    for (size_t i = stack->n_below; i < stack->n; i++) {
-        struct net_module *m = &stack->modules[i];
-
-        m->in = width;
-        m->out = m->kind == NET_DENSE ? m->out : width;
-        m->residual = m->residual && m->in == m->out;
-        width = m->out;
-    }
+    widen(stack, width);
 }
 
 /* A decoder that takes an encoder's states over as they are. */
@@ -366,11 +408,20 @@ static void draw_translator(struct net *net)
         net->source_eos = (int)net_below(net, encoder->size);
 }
 
+/* Floats that the head reads, but for an attention's. */
+static size_t head_width(const struct net *net)
+{
+    const struct net_stack *stack = &net->decoder;
+    bool bare = stack->n == stack->n_below && !net->repeat;
+
+    return top_width(stack) * (bare ? net_window(net) : 1);
+}
+
 static void draw_head(struct net *net)
 {
     static const char *const activations[] = {"softmax", "sigmoid", "none", "gaussian"};
     const struct net_stack *stack = &net->decoder;
-    size_t width = top_width(stack);
+    size_t width = head_width(net);
 
     if (!net_decodes(net) && net_chance(net, 2)) {
         net->outputs = width;
@@ -392,6 +443,10 @@ static void draw_topology(struct net *net, unsigned which)
     static const char *const topologies[] = {"synced", "many_to_one", "one_to_many", "seq2seq"};
 
     net->topology = topologies[which];
+    if (which == 1 && net_chance(net, 4)) {
+        draw_repeat(net);
+        return;
+    }
     if (which == 3) {
         draw_translator(net);
         fit_attention(net);
@@ -560,7 +615,7 @@ static void add_bridge(struct net *net)
 static void add_tensors(struct net *net)
 {
     const struct net_stack *stack = &net->decoder;
-    size_t width = top_width(stack);
+    size_t width = head_width(net);
     size_t values =
         net->head && strcmp(net->head, "gaussian") == 0 ? net->outputs / 2 : net->outputs;
 

@@ -145,7 +145,7 @@ static double *pool_final(const struct net_ascent *climb)
     return out;
 }
 
-static double *pool(const struct net *net, const struct net_ascent *climb)
+static double *pool_steps(const struct net *net, const struct net_ascent *climb)
 {
     size_t n = climb->steps.n, width = climb->steps.width;
     const double *v = climb->steps.v;
@@ -165,30 +165,64 @@ static double *pool(const struct net *net, const struct net_ascent *climb)
     return out;
 }
 
+/* The steps become one vector. */
+static void pool(const struct net *net, struct net_ascent *climb)
+{
+    double *out = climb->steps.v;
+
+    if (strcmp(net->pool, "flatten") == 0) {
+        climb->steps = (struct net_steps){1, climb->steps.n * climb->steps.width, out};
+        return;
+    }
+    out = pool_steps(net, climb);
+    free(climb->steps.v);
+    climb->steps = (struct net_steps){1, climb->steps.width, out};
+}
+
+/* An output of each of the steps, which it takes. */
+static void finish_all(const struct net *net, struct net_steps steps, struct net_result *result)
+{
+    begin_result(net, result, steps.n, steps.width);
+    for (size_t t = 0; t < steps.n; t++) {
+        const double *v = steps.v + t * steps.width;
+
+        memcpy(result->hidden + t * steps.width, v, steps.width * sizeof *v);
+        finish(net, copy_of(v, steps.width), steps.width, result, t);
+    }
+    free(steps.v);
+}
+
 static void compute_one_stack(const struct net *net, const struct net_input *input,
                               struct net_result *result)
 {
     const struct net_stack *stack = &net->decoder;
     struct net_ascent climb = {.net = net, .stack = stack, .state = &result->decoder};
-    bool one = net->pool != NULL;
 
     net_begin_state(net, stack, &result->decoder);
     climb.steps = read_input(net, stack, input);
     net_climb(&climb, 0, stack->n_below);
-    if (one) {
-        double *pooled = pool(net, &climb);
+    if (net->pool)
+        pool(net, &climb);
+    finish_all(net, climb.steps, result);
+}
 
-        free(climb.steps.v);
-        climb.steps = (struct net_steps){1, climb.steps.width, pooled};
-    }
-    begin_result(net, result, climb.steps.n, climb.steps.width);
-    for (size_t t = 0; t < climb.steps.n; t++) {
-        const double *v = climb.steps.v + t * climb.steps.width;
+static void compute_repeat(const struct net *net, const struct net_input *input,
+                           struct net_result *result)
+{
+    struct net_ascent up = {.net = net, .stack = &net->encoder, .state = &result->encoder};
+    struct net_ascent down = {.net = net, .stack = &net->decoder, .state = &result->decoder};
 
-        memcpy(result->hidden + t * climb.steps.width, v, climb.steps.width * sizeof *v);
-        finish(net, copy_of(v, climb.steps.width), climb.steps.width, result, t);
-    }
-    free(climb.steps.v);
+    net_begin_state(net, &net->encoder, &result->encoder);
+    net_begin_state(net, &net->decoder, &result->decoder);
+    up.steps = read_input(net, &net->encoder, input);
+    net_climb(&up, 0, net->encoder.n);
+    pool(net, &up);
+    down.steps = net_steps_new(net->repeat, up.steps.width);
+    for (size_t t = 0; t < net->repeat; t++)
+        memcpy(down.steps.v + t * up.steps.width, up.steps.v, up.steps.width * sizeof(double));
+    free(up.steps.v);
+    net_climb(&down, 0, net->decoder.n_below);
+    finish_all(net, down.steps, result);
 }
 
 /* ---- Decoders ---- */
@@ -423,6 +457,8 @@ void net_compute(const struct net *net, const struct net_input *input, struct ne
         compute_caption(net, input, result);
     else if (net->transfer)
         compute_translation(net, input, result);
+    else if (net->repeat)
+        compute_repeat(net, input, result);
     else
         compute_one_stack(net, input, result);
 }

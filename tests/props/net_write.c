@@ -57,6 +57,13 @@ static void put_recurrent(FILE *out, const struct net_module *m)
         fputs(",\"residual\":true", out);
 }
 
+static void put_pool(FILE *out, const struct net *net)
+{
+    fprintf(out, "\"pool\":\"%s\"", net->pool);
+    if (net->window)
+        fprintf(out, ",\"steps\":%zu", net->window);
+}
+
 static void put_module(FILE *out, const struct net *net, const struct net_module *m)
 {
     static const char *const kinds[] = {"rnn", "dense", "affine", "layer_norm", "readout"};
@@ -73,7 +80,8 @@ static void put_module(FILE *out, const struct net *net, const struct net_module
     } else if (m->kind == NET_NORM) {
         fprintf(out, ",\"epsilon\":%.17g", m->epsilon);
     } else if (m->kind == NET_READOUT) {
-        fprintf(out, ",\"pool\":\"%s\"", net->pool);
+        fputc(',', out);
+        put_pool(out, net);
     }
     fputc('}', out);
 }
@@ -91,14 +99,9 @@ static void put_attention(FILE *out, const struct net_attention *a)
     fputc('}', out);
 }
 
-static void put_stack(FILE *out, const struct net *net, const struct net_stack *stack)
+static void put_layers(FILE *out, const struct net *net, const struct net_stack *stack)
 {
-    fprintf(out, "\"input\":{\"kind\":\"%s\",\"size\":%zu", stack->input, stack->size);
-    if (stack->dim)
-        fprintf(out, ",\"dim\":%zu", stack->dim);
-    if (stack->normalize)
-        fputs(",\"normalize\":true", out);
-    fputs(stack->as_rnn ? "},\"rnn\":{" : "},\"layers\":[", out);
+    fputs(stack->as_rnn ? "\"rnn\":{" : "\"layers\":[", out);
     if (stack->as_rnn)
         put_recurrent(out, &stack->modules[0]);
     for (size_t i = 0; i < stack->n && !stack->as_rnn; i++) {
@@ -107,6 +110,17 @@ static void put_stack(FILE *out, const struct net *net, const struct net_stack *
     }
     fputs(stack->as_rnn ? "}" : "]", out);
     put_attention(out, &stack->attention);
+}
+
+static void put_stack(FILE *out, const struct net *net, const struct net_stack *stack)
+{
+    fprintf(out, "\"input\":{\"kind\":\"%s\",\"size\":%zu", stack->input, stack->size);
+    if (stack->dim)
+        fprintf(out, ",\"dim\":%zu", stack->dim);
+    if (stack->normalize)
+        fputs(",\"normalize\":true", out);
+    fputs("},", out);
+    put_layers(out, net, stack);
 }
 
 static void put_head(FILE *out, const struct net *net)
@@ -118,10 +132,26 @@ static void put_head(FILE *out, const struct net *net)
     fprintf(out, net->denormalize ? ",\"denormalize\":true}" : "}");
 }
 
+static void put_repeat(FILE *out, const struct net *net)
+{
+    fputs("\"encoder\":{", out);
+    put_pool(out, net);
+    fputc(',', out);
+    put_stack(out, net, &net->encoder);
+    fprintf(out, "},\"decoder\":{\"repeat\":%zu,", net->repeat);
+    put_layers(out, net, &net->decoder);
+    put_head(out, net);
+    fputc('}', out);
+}
+
 static void put_body(FILE *out, const struct net *net)
 {
     const struct net_stack *decoder = &net->decoder;
 
+    if (net->repeat) {
+        put_repeat(out, net);
+        return;
+    }
     if (!net->transfer) {
         put_stack(out, net, decoder);
         put_head(out, net);
@@ -141,8 +171,10 @@ static void put_top(FILE *out, const struct net *net)
     bool said = stack->n > stack->n_below && stack->modules[stack->n_below].kind == NET_READOUT;
 
     fprintf(out, "{\"schema\":\"rnnd-ref-1\",\"topology\":\"%s\",", net->topology);
-    if (net->pool && !said)
-        fprintf(out, "\"pool\":\"%s\",", net->pool);
+    if (net->pool && !said && !net->repeat) {
+        put_pool(out, net);
+        fputc(',', out);
+    }
     if (net->bos >= 0)
         fprintf(out, "\"bos\":%d,\"eos\":%d,", net->bos, net->eos);
     if (net->source_eos >= 0)

@@ -38,7 +38,9 @@ static void make_text(const struct net *net, unsigned id, struct text *text)
         text->frames[i] = net_number(&numbers);
     for (size_t t = 0; t < TARGET_MAX; t++)
         text->target[t] = (uint32_t)net_below(&numbers, net->decoder.size);
-    text->input = (struct net_input){.n = net->features ? 1 : STEPS_MAX - id % STEPS_MAX,
+    text->input = (struct net_input){.n = net->features ? 1
+                                          : net->window ? net->window
+                                                        : STEPS_MAX - id % STEPS_MAX,
                                      .target = text->target,
                                      .n_target = net_decodes(net) ? TARGET_MAX - id % 3 : 0};
     if (net_takes_frames(net))
@@ -511,7 +513,7 @@ static bool set_mask(struct rnn_model *model)
     struct rnn_stack_spec *spec =
         (struct rnn_stack_spec *)(uintptr_t)model->stacks[model->spec.n_stacks - 1].spec;
 
-    if (net.features || model->readout_at == RNN_NOWHERE ||
+    if (net.features || info->window || (model->readout_at == RNN_NOWHERE && !info->repeat) ||
         (info->topology == RNN_SYNCED && info->bidirectional))
         return false;
     spec->masks = true;

@@ -99,6 +99,44 @@ START_TEST(all_topologies_are_known)
 }
 END_TEST
 
+START_TEST(a_window_makes_what_stands_above_it_wide)
+{
+    struct model_config config;
+    const struct rnn_stack_spec *stack = &config.spec.stacks[0];
+
+    ck_assert_int_eq(parse("{" TOP "\"topology\":\"many_to_one\",\"pool\":\"flatten\","
+                           "\"steps\":6," DENSE "," RNN "," HEAD "}",
+                           &config, NULL),
+                     0);
+    ck_assert_int_eq(config.spec.pool, RNN_POOL_FLATTEN);
+    ck_assert_uint_eq(stack->window, 6);
+    ck_assert_uint_eq(rnn_stack_readout_width(stack), 4);
+    ck_assert_uint_eq(rnn_stack_head_width(stack), 24);
+    model_config_free(&config);
+}
+END_TEST
+
+START_TEST(a_decoder_reads_what_its_encoder_comes_to)
+{
+    struct model_config config;
+    const struct rnn_stack_spec *decoder = &config.spec.stacks[0],
+                                *encoder = &config.spec.stacks[1];
+
+    ck_assert_int_eq(parse("{" TOP "\"topology\":\"repeat\",\"encoder\":{" EMBED "," RNN
+                           ",\"pool\":\"flatten\",\"steps\":3},\"decoder\":{\"repeat\":7," RNN
+                           "," HEAD "}}",
+                           &config, NULL),
+                     0);
+    ck_assert_int_eq(config.spec.topology, RNN_REPEAT);
+    ck_assert_uint_eq(config.spec.repeat, 7);
+    ck_assert_uint_eq(encoder->window, 3);
+    ck_assert_int_eq(decoder->input_kind, RNN_INPUT_DENSE);
+    ck_assert_uint_eq(decoder->input_size, 12);
+    ck_assert_uint_eq(decoder->layers[0].input_width, 12);
+    model_config_free(&config);
+}
+END_TEST
+
 START_TEST(both_directions_double_the_width)
 {
     struct model_config config;
@@ -228,6 +266,9 @@ END_TEST
     "{" TOP "\"topology\":\"seq2seq\",\"bos\":0,\"eos\":1,\"state_transfer\":\"" transfer          \
     "\",\"encoder\":{" encoder "},\"decoder\":{" decoder "}}"
 #define BRIDGE "\"bridge\":\"tanh\","
+#define AGAIN(encoder, decoder)                                                                    \
+    "{" TOP "\"topology\":\"repeat\",\"encoder\":{" encoder "},\"decoder\":{" decoder "}}"
+#define FLATTEN(steps) "\"pool\":\"flatten\",\"steps\":" steps
 
 /* Settings at odds: the path, and what the words say of what was wanted and found. */
 START_TEST(faults_say_what_was_wanted_and_found)
@@ -296,6 +337,45 @@ START_TEST(faults_say_what_was_wanted_and_found)
          "layers[1].kind", "a recurrent layer above the readout"},
         {TO_ONE(DENSE ",\"pool\":\"max\",\"layers\":[{\"kind\":\"readout\",\"pool\":\"mean\"}]"),
          "pool", "the module of kind readout says 'mean'"},
+        /* windows */
+        {TO_ONE(DENSE "," RNN ",\"pool\":\"flatten\""), "steps", "is missing"},
+        {TO_ONE(DENSE "," RNN "," FLATTEN("0")), "steps",
+         "want an integer from 1 to 65536, found 0"},
+        {TO_ONE(DENSE "," RNN ",\"pool\":\"mean\",\"steps\":4"), "steps",
+         "only pool flatten reads a window of so many, found 'mean'"},
+        {SYNCED(DENSE "," RNN ",\"steps\":4"), "steps", "no meaning where topology is 'synced'"},
+        {TO_ONE(DENSE ",\"layers\":[{\"kind\":\"readout\",\"pool\":\"flatten\"}]"),
+         "layers[0].steps", "is missing"},
+        {TO_ONE(DENSE "," FLATTEN("3") ",\"layers\":[{\"kind\":\"readout\"," FLATTEN("4") "}]"),
+         "steps", "the module of kind readout says 4"},
+        {TO_ONE("\"input\":{\"kind\":\"dense\",\"size\":65},\"layers\":[]," FLATTEN("65536")),
+         "steps", "65536 steps of 65 numbers are 4259840 side by side; up to 4194304 are served"},
+        {TO_ONE("\"input\":{\"kind\":\"dense\",\"size\":3,\"mask\":0}," RNN "," FLATTEN("4")),
+         "input.mask", "flatten wants all 4 steps of the window"},
+        {TO_ONE(DENSE "," FLATTEN("2") ",\"layers\":[{\"kind\":\"rnn\",\"cell\":\"gru\","
+                                       "\"hidden_size\":4,\"num_layers\":1},{\"kind\":\"dense\","
+                                       "\"size\":4,\"residual\":true}]"),
+         "layers[1].residual", "reads 8 numbers and gives 4; want as many"},
+        /* vectors that are repeated */
+        {AGAIN(DENSE "," RNN, RNN), "decoder.repeat", "is missing"},
+        {AGAIN(DENSE "," RNN, RNN ",\"repeat\":65537"), "decoder.repeat",
+         "want an integer from 1 to 65536, found 65537"},
+        {AGAIN(DENSE "," RNN, EMBED "," RNN ",\"repeat\":2"), "decoder.input", "unknown field"},
+        {AGAIN(DENSE "," RNN "," HEAD, RNN ",\"repeat\":2"), "encoder.head", "unknown field"},
+        {AGAIN(DENSE "," RNN ",\"pool\":\"sum\"", RNN ",\"repeat\":2"), "encoder.pool",
+         "want one of final, last, mean, max, flatten, found 'sum'"},
+        {AGAIN(DENSE "," RNN ",\"steps\":2", RNN ",\"repeat\":2"), "encoder.steps",
+         "found 'final'"},
+        {AGAIN("\"input\":{\"kind\":\"dense\",\"size\":3,\"mask\":0}," RNN "," FLATTEN("4"),
+               RNN ",\"repeat\":2"),
+         "encoder.input.mask", "flatten wants all 4 steps of the window"},
+        {AGAIN(DENSE "," RNN, "\"layers\":[{\"kind\":\"readout\"}],\"repeat\":2"),
+         "decoder.layers[0].kind", "only a model of topology many_to_one has a readout"},
+        {AGAIN(DENSE "," RNN, RNN ",\"repeat\":2,\"head\":{\"size\":5,\"activation\":\"none\","
+                                  "\"tied\":true}"),
+         "decoder.head.tied", "there is no embedding to be tied to"},
+        {"{" TOP "\"topology\":\"repeat\",\"state_transfer\":\"copy\"}", "state_transfer",
+         "no meaning where topology is 'repeat'"},
         /* inputs and heads */
         {SYNCED("\"input\":{\"kind\":\"onehot\",\"size\":5,\"normalize\":true}," RNN),
          "input.normalize", "want kind dense, found 'onehot'"},
@@ -480,6 +560,8 @@ int main(void)
     const TTest *tests[] = {a_synced_stack_is_read,
                             what_is_left_out_has_its_natural_meaning,
                             all_topologies_are_known,
+                            a_window_makes_what_stands_above_it_wide,
+                            a_decoder_reads_what_its_encoder_comes_to,
                             both_directions_double_the_width,
                             faults_are_refused_under_their_path,
                             faults_say_what_was_wanted_and_found,
