@@ -10,6 +10,7 @@ Needs Debian's python3-torch, python3-numpy, python3-pil and libopenblas0-pthrea
 """
 import argparse
 import collections
+import copy
 import json
 import math
 import os
@@ -132,6 +133,7 @@ def moved(pixels):
 
 
 def train(parts, vocab, args):
+    """-> the net as it was after the pass with the smallest loss on the validation pictures, what metrics.json says of the training"""
     coder = Coder(vocab)
     net = Net(len(vocab["tokens"]))
     ids = {part: [coder.ids(caption) for caption, *_ in parts[part][1]] for part in ("train", "val")}
@@ -141,9 +143,14 @@ def train(parts, vocab, args):
         fed, wanted = padded([[0] + c for c in chosen], 1), padded([c + [1] for c in chosen], PAD)
         return F.cross_entropy(net(x, fed).flatten(0, 1), wanted.flatten(), ignore_index=PAD)
 
+    best = {"loss": math.inf}
+
     def look():
         x = torch.from_numpy(parts["val"][0]).permute(0, 3, 1, 2) / 127.5 - 1
-        return "validation loss %.4f nats per word" % float(loss("val", range(len(x)), x))
+        value = float(loss("val", range(len(x)), x))
+        if value < best["loss"]:
+            best.update(loss=value, state=copy.deepcopy(net.state_dict()))
+        return "validation loss %.4f nats per word" % value
 
     shown = [i for i, (caption, *_) in enumerate(parts["train"][1]) for _ in range(1 if "skin tone" in caption else TWICE)]
 
@@ -151,7 +158,9 @@ def train(parts, vocab, args):
         places = [shown[turn] for turn in turns]
         return loss("train", places, moved(parts["train"][0][places]))
 
-    return net, fit.train(net, [0] * len(shown), loss_of, look, args)
+    training = fit.train(net, [0] * len(shown), loss_of, look, args)
+    net.load_state_dict(best["state"])
+    return net, {**training, "validation_loss": round(best["loss"], 4)}
 
 
 def answers(model, coder, vectors):
@@ -202,7 +211,7 @@ def chosen(examples):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    args = fit.options(parser, epochs=4, batch=64, learning_rate=3e-3)
+    args = fit.options(parser, epochs=14, batch=64, learning_rate=3e-3)
     out = os.path.join(args.out, "captioner")
     parts = {part: (np.load(os.path.join(args.data, "captioner.%s.npy" % part)),
                     fit.read_rows(os.path.join(args.data, "captioner.%s.tsv" % part))) for part in PARTS}
