@@ -336,6 +336,21 @@ bool session_store_remove(struct sessions *sessions, struct session *session,
 
 /* ---- Leaving memory ---- */
 
+uint64_t session_budget(const struct config *config)
+{
+    if (config->session_memory_bytes > 0)
+        return config->session_memory_bytes;
+    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+}
+
+size_t session_footprint(const struct rnn_model_info *info)
+{
+    /* its id, its places in table and heap, and what malloc adds to two blocks */
+    enum { MINTED_ID = 33, PLACES = 2 * sizeof(void *), BLOCKS = 2 * 16 };
+
+    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACES + BLOCKS;
+}
+
 void session_wake(struct sessions *sessions, struct session *session)
 {
     if (!session->linked)
@@ -357,11 +372,9 @@ static void link_newest(struct sessions *sessions, struct session *session)
 
 static size_t budget_of(const struct sessions *sessions)
 {
-    uint64_t bytes = shard_config(sessions->shard)->session_memory_bytes;
+    const struct shard *shard = sessions->shard;
 
-    if (bytes == 0)
-        bytes = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
-    return (size_t)(bytes / sessions->shard->server->n_shards);
+    return (size_t)(session_budget(shard_config(shard)) / shard->server->n_shards);
 }
 
 static void leave_memory(struct sessions *sessions, struct session *session)

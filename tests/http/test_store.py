@@ -259,6 +259,17 @@ def test_sessions_leave_memory_and_come_back(open_daemon):
     assert daemon.metric("rnnd_sessions_stored") == 0 and daemon.metric("rnnd_sessions") == 0
 
 
+def test_how_many_fit_is_told_and_true(open_daemon):
+    daemon = open_daemon("--session-memory-bytes", "200000", workers=1)
+    model = expect(daemon.get("/models/kjv"), 200)
+    assert model["state_bytes"] < model["session_bytes"] < model["state_bytes"] + 512
+    assert model["sessions_in_memory"] == 200000 // model["session_bytes"]
+    for _ in range(60):
+        daemon.session("kjv")
+    held = daemon.metric("rnnd_sessions") - daemon.metric("rnnd_sessions_stored")
+    assert model["sessions_in_memory"] <= held <= 200000 // model["state_bytes"]
+
+
 def test_snapshots_leave_and_come_back_with_their_session(open_daemon):
     daemon = open_daemon("--session-memory-bytes", "1", workers=1)
     session = daemon.session("kjv")
