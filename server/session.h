@@ -134,9 +134,9 @@ bool session_save_forget(struct sessions *sessions, struct session_hold *hold, c
 session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
                                    struct session_hold *hold, bool *waits);
 
-/* Memory that all states together may take, over all workers; and what a session of a model takes
- * at rest, without snapshots and trail. */
-uint64_t session_budget(const struct config *config);
+/* Memory that all states together may take, over all workers, as the settings stand; and what a
+ * session of a model takes at rest, without snapshots and trail. */
+uint64_t session_budget(const struct server *server);
 size_t session_footprint(const struct rnn_model_info *info);
 
 /* Tasks of this shard's sessions that the store has not given back: none may be left when the shard
