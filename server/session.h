@@ -187,7 +187,8 @@ struct session_point_view {
 size_t session_points(const struct session_hold *hold, struct session_point_view *out, size_t max);
 
 /* Ends sessions whose time has come, forgets tombstones; called by the shard's timer about once a
- * second. */
-void sessions_expire(struct sessions *sessions, int64_t now_unix_ms);
+ * second.  True: there is more to do, which wants another call; so that many that end at once do
+ * not hold up the turn. */
+bool sessions_expire(struct sessions *sessions, int64_t now_unix_ms);
 
 #endif

@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/heap.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/wheel.h"
 
 #define NAMES_BUCKETS 64u
 
@@ -44,8 +44,9 @@ struct session {
     uint64_t seed, position;
     int64_t row;       /* in the store; 0: not there */
     int64_t stored_ms; /* used_ms as the store has it */
-    int64_t created_ms, used_ms, expires_ms, ttl_ms;
-    struct due due; /* milliseconds; at most the true time */
+    int64_t created_ms, used_ms, ttl_ms;
+    int64_t expires_ms; /* a tombstone: when it is forgotten */
+    struct wheel_entry due;
     struct session_hold *holder;
     struct session_hold *first, **last; /* the line */
     uint32_t n_waiting;
@@ -71,7 +72,7 @@ struct sessions {
     size_t n_entries; /* live ones and tombstones */
     size_t n_tombstones;
     struct session *root;
-    struct heap heap;
+    struct wheel wheel;
     struct name *names[NAMES_BUCKETS];
     struct session *oldest, *newest; /* of those that may leave memory */
     size_t resident_bytes;
@@ -101,6 +102,10 @@ void session_table_insert(struct sessions *sessions, struct session *session);
 void session_table_remove(struct sessions *sessions, struct session *session);
 struct session *session_table_find(const struct sessions *sessions, const char *owner,
                                    const char *id);
+
+/* Takes all of them out; `taken` may free its session. */
+void session_table_clear(struct sessions *sessions,
+                         void (*taken)(struct sessions *sessions, struct session *session));
 
 /* The first behind (owner, id) in that order; NULL: none. */
 struct session *session_order_after(const struct sessions *sessions, const char *owner,

@@ -345,10 +345,10 @@ uint64_t session_budget(const struct config *config)
 
 size_t session_footprint(const struct rnn_model_info *info)
 {
-    /* its id, its places in table and heap, and what malloc adds to two blocks */
-    enum { MINTED_ID = 33, PLACES = 2 * sizeof(void *), BLOCKS = 2 * 16 };
+    /* its id, its place in the table, and what malloc adds to two blocks */
+    enum { MINTED_ID = 33, PLACE = sizeof(void *), BLOCKS = 2 * 16 };
 
-    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACES + BLOCKS;
+    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACE + BLOCKS;
 }
 
 void session_wake(struct sessions *sessions, struct session *session)

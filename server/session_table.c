@@ -167,6 +167,25 @@ struct session *session_table_find(const struct sessions *sessions, const char *
     return NULL;
 }
 
+void session_table_clear(struct sessions *sessions,
+                         void (*taken)(struct sessions *sessions, struct session *session))
+{
+    size_t n = sessions->n_entries > 0 ? sessions->mask + 1 + sessions->split : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        struct session *chain = sessions->buckets[i];
+
+        sessions->buckets[i] = NULL;
+        while (chain != NULL) {
+            struct session *session = chain;
+
+            chain = session->chain;
+            sessions->n_entries--;
+            taken(sessions, session);
+        }
+    }
+}
+
 /* ---- Treap ---- */
 
 int session_order(const struct session *session, const char *owner, const char *id)

@@ -213,7 +213,7 @@ START_TEST(closed_ones_are_gone)
     ck_assert_int_eq(session_view(sessions, "a", "k", &view), SESSION_FAIL(REPLY_SESSION_EXPIRED));
     ck_assert_int_eq(session_view(sessions, "c", "k", &view), 0);
     fake_advance_ms(&world, 60001);
-    sessions_expire(sessions, world.shards[0].now_unix_ms);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
     ck_assert_int_eq(session_view(sessions, "a", "k", &view), SESSION_FAIL(REPLY_NO_SESSION));
     ck_assert_double_eq(fake_metric(&world, "rnnd_session_events_total{event=\"closed\"}"), 3);
 }
