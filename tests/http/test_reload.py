@@ -154,11 +154,11 @@ def test_sessions_made_while_the_model_changes_begin_on_what_is_served(serve, ro
     """None is left on weights that were replaced while its request was on the way to its worker."""
     daemon, stop, made = serve(workers=2), threading.Event(), []
 
-    def make():
-        while not stop.is_set():
-            made.append(expect(daemon.post("/sessions", {"model": "m", "ttl_seconds": 600}), 201)["id"])
+    def make(name):
+        while not stop.is_set():  # named: half of them cross to the other worker
+            made.append(expect(daemon.post("/sessions", {"model": "m", "id": f"{name}-{len(made)}"}), 201)["id"])
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
+    threads = [threading.Thread(target=make, args=[name]) for name in "abcd"]
     for t in threads:
         t.start()
     try:
