@@ -7,7 +7,8 @@
  * acknowledged is on disk, and what the disk did not take has not happened.
  *
  * A session may leave memory when nobody uses it and the store has its state.  Such sessions stand
- * in a list by last use; what is over the budget leaves from its old end. */
+ * in a list by last use; what is over the budget leaves from its old end, once the trails of all
+ * sessions at rest have been given up (session_points.c), which goes without a store, too. */
 #include "server/session_inner.h"
 
 #include <assert.h>
@@ -353,6 +354,7 @@ size_t session_footprint(const struct rnn_model_info *info)
 
 void session_wake(struct sessions *sessions, struct session *session)
 {
+    session_trail_wake(sessions, session);
     if (!session->linked)
         return;
     *(session->older != NULL ? &session->older->newer : &sessions->oldest) = session->newer;
@@ -389,15 +391,31 @@ static void leave_memory(struct sessions *sessions, struct session *session)
     metrics_count(sessions->shard->metrics, M_SESSION_EVICTED, 1);
 }
 
+/* The store has all of it, and nobody uses it. */
+static bool may_leave(const struct session *session)
+{
+    return session->state != NULL && session->row != 0 && !session->unsaved && !session->pinned &&
+           session->n_tasks == 0;
+}
+
+/* Without a store there are only trails to give up. */
+static void make_room(struct sessions *sessions)
+{
+    size_t budget = budget_of(sessions);
+
+    while (sessions->resident_bytes > budget && session_trail_give_up(sessions))
+        ;
+    while (sessions->resident_bytes > budget && sessions->oldest != NULL)
+        leave_memory(sessions, sessions->oldest);
+}
+
 void session_rest(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
-    if (session->state == NULL || session->row == 0 || session->unsaved || session->pinned ||
-        session->n_tasks > 0)
-        return;
-    link_newest(sessions, session);
-    while (sessions->oldest != NULL && sessions->resident_bytes > budget_of(sessions))
-        leave_memory(sessions, sessions->oldest);
+    session_trail_rest(sessions, session);
+    if (may_leave(session))
+        link_newest(sessions, session);
+    make_room(sessions);
 }
 
 /* ---- Coming back ---- */
