@@ -36,6 +36,7 @@ void sessions_free(struct sessions *sessions);
 struct session_view {
     char id[SESSION_ID_MAX + 1];
     char model[128];
+    char fingerprint[65]; /* of the weights that it stands on */
     uint64_t position;
     uint64_t seed;
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
