@@ -309,11 +309,10 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     return session;
 }
 
-/* Into table, order and wheel. */
+/* Into table and wheel. */
 static void enter(struct sessions *sessions, struct session *session)
 {
     session_table_insert(sessions, session);
-    session_order_insert(sessions, session);
     wheel_insert(&sessions->wheel, &session->due);
     metrics_gauge_add(sessions->shard->metrics, G_SESSIONS, 1);
 }
@@ -350,6 +349,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     if (old != NULL)
         tombstone_remove(sessions, old);
     enter(sessions, session);
+    session_order_insert(sessions, session);
     metrics_count(metrics, M_SESSION_CREATED, 1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, (int64_t)session->bytes);
     sessions->resident_bytes += session->bytes;

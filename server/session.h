@@ -151,6 +151,9 @@ struct store_facts;
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
                       struct rnn_model *model, int64_t now_unix_ms);
 
+/* There are no more: from now on the sessions may be listed. */
+void sessions_restore_end(struct sessions *sessions);
+
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is
  * granted in a later message of the shard. */

@@ -116,6 +116,10 @@ struct session *session_order_after(const struct sessions *sessions, const char 
 void session_order_insert(struct sessions *sessions, struct session *session);
 void session_order_remove(struct sessions *sessions, struct session *session);
 
+/* The order of all live ones in the table, anew: sorted, which takes a million of them a quarter of
+ * the time of a million insertions. */
+void session_order_build(struct sessions *sessions);
+
 /* Below 0 where the session comes before (owner, id), 0 where it is that one. */
 int session_order(const struct session *session, const char *owner, const char *id);
 
@@ -177,7 +181,8 @@ bool session_trail_give_up(struct sessions *sessions);
 /* Brings the count of bytes up to date. */
 void session_recount(struct sessions *sessions, struct session *session);
 
-/* A session that is on disk only.  NULL: no memory, or there is one of that name. */
+/* A session that is on disk only; the order lacks it until it is built.  NULL: no memory, or there
+ * is one of that name. */
 struct store_facts;
 struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
                                 struct rnn_model *model);

@@ -513,3 +513,8 @@ void sessions_restore(struct sessions *sessions, const struct store_facts *facts
     else
         metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
 }
+
+void sessions_restore_end(struct sessions *sessions)
+{
+    session_order_build(sessions);
+}

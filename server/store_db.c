@@ -48,6 +48,9 @@ enum statement {
     S_LOAD,
     S_LOAD_POINTS,
     S_FACTS,
+    S_NEXT,
+    S_TOUCH_SESSIONS,
+    S_TOUCH_PROGRESS,
     S_LAST,
     N_STATEMENTS
 };
@@ -76,6 +79,9 @@ static const char *const texts[N_STATEMENTS] = {
     [S_FACTS] = "SELECT s.row, owner, id, model, fingerprint, seed, created_ms, ttl_ms, "
                 "state_bytes, used_ms, position FROM session s LEFT JOIN progress p ON s.row=p.row "
                 "WHERE s.row>?1 ORDER BY s.row LIMIT ?2",
+    [S_NEXT] = "SELECT min(row) FROM session WHERE row>?1",
+    [S_TOUCH_SESSIONS] = "SELECT count(state_bytes) FROM session WHERE row BETWEEN ?1 AND ?2",
+    [S_TOUCH_PROGRESS] = "SELECT count(position) FROM progress WHERE row BETWEEN ?1 AND ?2",
     [S_LAST] = "SELECT max(row) FROM session",
 };
 
@@ -572,6 +578,36 @@ int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, si
     if (rc == 0 && step != SQLITE_DONE)
         rc = rnn_fail(err, RNN_EFORMAT, "the store: %s", sqlite3_errmsg(db->sqlite));
     sqlite3_reset(statement);
+    return rc;
+}
+
+int db_next_row(struct db *db, int64_t row, int64_t *out)
+{
+    sqlite3_stmt *statement = db->statements[S_NEXT];
+    int rc = RNN_EFORMAT;
+
+    sqlite3_bind_int64(statement, 1, row);
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        *out = sqlite3_column_int64(statement, 0); /* 0 for the NULL that is the least of none */
+        rc = 0;
+    }
+    sqlite3_reset(statement);
+    return rc;
+}
+
+int db_touch_pages(struct db *db, int64_t first, int64_t last)
+{
+    static const enum statement all[] = {S_TOUCH_SESSIONS, S_TOUCH_PROGRESS};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(all) / sizeof(*all); i++) {
+        sqlite3_stmt *statement = db->statements[all[i]];
+
+        sqlite3_bind_int64(statement, 1, first);
+        sqlite3_bind_int64(statement, 2, last);
+        rc = sqlite3_step(statement) == SQLITE_ROW ? 0 : RNN_EFORMAT;
+        sqlite3_reset(statement);
+    }
     return rc;
 }
 

@@ -824,6 +824,7 @@ START_TEST(what_was_there_is_there_again)
     sessions_restore(sessions, &late, model, now_ms);
     sessions_restore(sessions, &twin, model, now_ms);
     sessions_restore(sessions, &orphan, NULL, now_ms);
+    sessions_restore_end(sessions);
     ck_assert_uint_eq(n_tasks, 1); /* the late one is taken off the disk */
     ck_assert_int_eq(finish(0), STORE_REMOVE);
     ck_assert(!disk[late.row].there && disk[live.row].there);
@@ -832,6 +833,44 @@ START_TEST(what_was_there_is_there_again)
     assert_memory("live", 77);
     ASSERT_REPLY(enter(&guest, "late"), REPLY_NO_SESSION);
     ASSERT_REPLY(enter(&guest, "orphan"), REPLY_SESSION_ORPHANED);
+}
+END_TEST
+
+/* Many of two owners, listed in pages; then one more, and one less. */
+START_TEST(what_is_restored_is_listed_in_order)
+{
+    enum { EACH = 500, PAGE = 64 };
+    int64_t now_ms = world.shards[0].now_unix_ms;
+    static const char *const owners[] = {"", "one"};
+    struct session_view page[PAGE];
+    char after[SESSION_ID_MAX + 1], id[SESSION_ID_MAX + 1];
+
+    world.config.sessions_max = 2 * EACH + 1;
+    for (size_t i = 0; i < 2 * EACH; i++) { /* in an order that mixes them, each once */
+        struct store_facts facts;
+
+        (void)snprintf(id, sizeof(id), "%s%03zu", i % 3 == 0 ? "alike-at-first-" : "x",
+                       i * 7 % 1000);
+        facts = facts_like(id, now_ms);
+        strcpy(facts.owner, owners[i * 7 % 2]);
+        sessions_restore(sessions, &facts, model, now_ms);
+    }
+    sessions_restore_end(sessions);
+    make("m", 9);
+    ck_assert_int_eq(session_delete(sessions, "x001", "one"), 0);
+    for (size_t o = 0; o < 2; o++) {
+        size_t n, total = 0;
+
+        for (after[0] = '\0'; (n = session_list(sessions, owners[o], after, PAGE, page)) > 0;) {
+            for (size_t i = 0; i < n; i++) {
+                ck_assert_int_lt(strcmp(after, page[i].id), 0);
+                strcpy(after, page[i].id);
+            }
+            total += n;
+        }
+        ck_assert_uint_eq(total, o == 0 ? EACH + 1 : EACH - 1);
+    }
+    finish_all();
 }
 END_TEST
 
@@ -1081,6 +1120,7 @@ int main(void)
     tcase_add_test(tcase, expired_while_it_is_saved);
     tcase_add_test(tcase, one_that_is_held_does_not_expire);
     tcase_add_test(tcase, what_was_there_is_there_again);
+    tcase_add_test(tcase, what_is_restored_is_listed_in_order);
     tcase_add_test(tcase, uses_reach_the_disk_now_and_then);
     tcase_add_loop_test(tcase, no_memory_of_another_in_a_storm, STORE_NONE, STORE_POWER + 1);
     suite_add_tcase(suite, tcase);
