@@ -107,9 +107,10 @@ int fork_request_read(void *count, const char *text, size_t len, const struct co
 struct create_op {
     struct session_op op;
     char model_name[sizeof(((struct model_entry *)0)->name)];
-    struct rnn_model *model; /* a reference */
     int64_t ttl_s;
-    struct rnn_state *state; /* to begin with */
+    struct session_request what; /* how to begin, where there is no `state` yet */
+    struct rnn_model *model;     /* a reference; NULL: what is served when the session is made */
+    struct rnn_state *state;     /* to begin with */
 };
 
 static void create_drop(struct session_op *op)
@@ -120,6 +121,7 @@ static void create_drop(struct session_op *op)
         explicit_bzero(create->state, rnn_model_info(create->model)->state_bytes);
     free(create->state);
     rnn_model_unref(create->model);
+    session_request_free(&create->what);
 }
 
 static void create_saved(struct session_op *op)
@@ -132,42 +134,6 @@ static void create_undo(struct session_op *op)
 {
     session_release(op->work->sessions, &op->hold, NULL, NULL);
     (void)session_delete(op->work->sessions, op->id, op->key_name); /* made just now */
-}
-
-static void run_create(struct session_op *op)
-{
-    struct create_op *create = (struct create_op *)op; /* its first member */
-    struct session_spec spec = {.id = op->id,
-                                .key_name = op->key_name,
-                                .model_name = create->model_name,
-                                .model = create->model,
-                                .ttl_s = create->ttl_s,
-                                .state = create->state};
-
-    bool granted = false;
-
-    op->result = session_create(op->work->sessions, &spec, &op->views[0]);
-    if (op->result == 0) {
-        snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
-        op_hold(op);
-        op->result =
-            session_acquire(op->work->sessions, op->id, op->key_name, false, &op->hold, &granted);
-    }
-    if (op->result != 0)
-        op_return(op);
-    else
-        op_wait(op, session_save_new(op->work->sessions, &op->hold), create_saved);
-}
-
-static void reply_created(const struct session_op *op)
-{
-    char location[sizeof "/sessions/" + SESSION_ID_MAX];
-    struct buf body = {0};
-
-    snprintf(location, sizeof location, "/sessions/%s", op->views[0].id);
-    http_reply_header(op->request, "Location", location);
-    answer_session(&body, &op->views[0]);
-    reply_json(op->request, 201, &body);
 }
 
 static int fresh_seed(uint64_t *seed, struct rnn_err *err)
@@ -195,10 +161,89 @@ static int first_state(const struct session_request *what, const struct rnn_mode
     return 0;
 }
 
-/* An operation that will make a session at its `state`, which is to be filled in; NULL: answered.
- */
+/* The model as it is served now, on the shard that makes the session: what has been replaced while
+ * the request travelled nobody begins on.  Whoever begins before that is met by the walk over this
+ * shard that follows a change (api_model_change.c).  The operation has failed where this has. */
+static bool take_model(struct create_op *create)
+{
+    struct models *models = create->op.work->server->models;
+    struct model_entry entry;
+    struct rnn_err err = {0};
+    const char *why_not;
+
+    if (models_get(models, create->model_name, &entry, &err) < 0) {
+        op_fail(&create->op, reply_error_of(&err), &err);
+        return false;
+    }
+    create->model = entry.model;
+    why_not = rnn_model_info(entry.model)->unsteppable;
+    if (!why_not)
+        return true;
+    rnn_fail_at(&err, RNN_EUNSUPPORTED, "model", -1, "model: '%s' cannot hold a session: %s",
+                entry.name, why_not);
+    op_fail(&create->op, REPLY_NOT_POSSIBLE, &err);
+    return false;
+}
+
+static bool begin(struct create_op *create)
+{
+    struct rnn_err err = {0};
+
+    if (!take_model(create))
+        return false;
+    create->state = calloc(1, rnn_model_info(create->model)->state_bytes);
+    if (!create->state) {
+        op_fail(&create->op, REPLY_NO_MEMORY, NULL);
+        return false;
+    }
+    if (first_state(&create->what, create->model, create->state, &err) == 0)
+        return true;
+    metrics_count(create->op.work->metrics, M_REJECTED_INPUT, 1);
+    op_fail(&create->op, reply_error_of_state(&err), &err);
+    return false;
+}
+
+static void run_create(struct session_op *op)
+{
+    struct create_op *create = (struct create_op *)op; /* its first member */
+    struct session_spec spec = {.id = op->id, .key_name = op->key_name, .ttl_s = create->ttl_s};
+    bool granted = false;
+
+    if (!create->model && !begin(create)) {
+        op_return(op);
+        return;
+    }
+    spec.model_name = create->model_name;
+    spec.model = create->model;
+    spec.state = create->state;
+    op->result = session_create(op->work->sessions, &spec, &op->views[0]);
+    if (op->result == 0) {
+        snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
+        op_hold(op);
+        op->result =
+            session_acquire(op->work->sessions, op->id, op->key_name, false, &op->hold, &granted);
+    }
+    if (op->result != 0)
+        op_return(op);
+    else
+        op_wait(op, session_save_new(op->work->sessions, &op->hold), create_saved);
+}
+
+static void reply_created(const struct session_op *op)
+{
+    char location[sizeof "/sessions/" + SESSION_ID_MAX];
+    struct buf body = {0};
+
+    snprintf(location, sizeof location, "/sessions/%s", op->views[0].id);
+    http_reply_header(op->request, "Location", location);
+    op_put_view(op, &body, &op->views[0]);
+    buf_putc(&body, '}');
+    reply_json(op->request, 201, &body);
+}
+
+/* An operation that will make a session; NULL: answered. */
 static struct create_op *create_new(struct request *request, const char *id, int64_t ttl_s,
-                                    struct rnn_model *model, const char *model_name)
+                                    const char *model_name)
 {
     struct create_op *create = op_new(request, sizeof *create, id, 1);
 
@@ -208,71 +253,55 @@ static struct create_op *create_new(struct request *request, const char *id, int
     create->op.run = run_create;
     create->op.undo = create_undo;
     create->op.reply = reply_created;
-    create->model = rnn_model_ref(model);
     snprintf(create->model_name, sizeof create->model_name, "%s", model_name);
     create->ttl_s = ttl_s;
-    create->state = calloc(1, rnn_model_info(model)->state_bytes);
-    if (create->state)
-        return create;
-    reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
-    op_free(&create->op);
-    return NULL;
+    return create;
 }
 
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
                       const struct rnn_state *state)
 {
-    struct create_op *create = create_new(request, id, ttl_s, model, model_name);
+    struct create_op *create = create_new(request, id, ttl_s, model_name);
+    size_t bytes = rnn_model_info(model)->state_bytes;
     struct rnn_err err = {0};
 
     if (!create)
         return;
-    memcpy(create->state, state, rnn_model_info(model)->state_bytes);
-    if (fresh_seed(&create->state->rng.seed, &err) == 0) {
-        op_submit(&create->op);
-        return;
+    create->model = rnn_model_ref(model);
+    create->state = malloc(bytes);
+    if (!create->state) {
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+    } else {
+        memcpy(create->state, state, bytes);
+        if (fresh_seed(&create->state->rng.seed, &err) == 0) {
+            op_submit(&create->op);
+            return;
+        }
+        reply_failure(request, &err);
     }
-    reply_failure(request, &err);
-    op_free(&create->op);
-}
-
-static void create(struct request *request, const struct session_request *what,
-                   const struct model_entry *entry)
-{
-    struct create_op *create =
-        create_new(request, what->id, what->ttl_s, entry->model, entry->name);
-    struct rnn_err err = {0};
-
-    if (!create)
-        return;
-    if (first_state(what, entry->model, create->state, &err) == 0) {
-        op_submit(&create->op);
-        return;
-    }
-    api_state_refuse(request, &err);
     op_free(&create->op);
 }
 
 void api_session_create(struct request *request, const char *arg)
 {
     struct session_request what;
+    struct create_op *create = NULL;
     struct model_entry entry;
-    const char *why_not;
 
     (void)arg;
     if (!api_read(request, session_request_read, &what))
         return;
-    if (api_model(request, what.model, &entry)) {
-        why_not = rnn_model_info(entry.model)->unsteppable;
-        if (why_not)
-            reply_error(request, REPLY_NOT_POSSIBLE, "model",
-                        "model: '%s' cannot hold a session: %s", entry.name, why_not);
-        else
-            create(request, &what, &entry);
+    if (api_model(request, what.model, &entry)) { /* which one is meant */
+        create = create_new(request, what.id, what.ttl_s, entry.name);
         rnn_model_unref(entry.model);
     }
-    session_request_free(&what);
+    if (!create) {
+        session_request_free(&what);
+        return;
+    }
+    create->what = what;
+    op_submit(&create->op);
 }
 
 /* ---- Get, delete ---- */
@@ -294,7 +323,7 @@ static void reply_got(const struct session_op *op)
 {
     struct buf body = {0};
 
-    answer_session_open(&body, &op->views[0]);
+    op_put_view(op, &body, &op->views[0]);
     buf_put(&body, op->out.data, op->out.len);
     buf_putc(&body, '}');
     reply_json(op->request, 200, &body);
@@ -483,7 +512,7 @@ static void reply_forked(const struct session_op *op)
 {
     struct buf body = {0};
 
-    op_put_views(&body, op->views, op->n_views);
+    op_put_views(op, &body);
     buf_putc(&body, '}');
     reply_json(op->request, 201, &body);
 }

@@ -2,11 +2,12 @@
  *
  * A session is found by owner and id: two keys may each have a session of one name, and neither can
  * learn of the other's.  Three structures hold it: the hash table and the order of
- * session_table.c, and a binary heap by due time.  A use does not touch the heap: an entry that
- * comes up too early goes back in with its true time.  The line in front of a session is in
- * session_line.c.
+ * session_table.c, and a timing wheel by due time.  A use does not touch the wheel, which asks for
+ * the time when the old one has come.  Whoever finds a session buries it by the exact time; the
+ * wheel, whose ticks are seconds, never early and up to a tick later.  The line in front of a
+ * session is in session_line.c.
  *
- * An expired session stays in table and heap as a tombstone, without state and model, so that it
+ * An expired session stays in table and wheel as a tombstone, without state and model, so that it
  * can be answered with 410 for a while; tombstones are bounded in number.
  *
  * Memory of a state is overwritten before it is freed.  Own shard's thread only, but for
@@ -23,8 +24,8 @@
 #include "server/server.h"
 #include "server/store.h"
 
-#define RETRY_EXPIRY_MS  1000
 #define TOMBSTONES_SPARE 1024u
+#define EXPIRY_WORK      256u /* of the wheel, between two turns */
 
 /* ---- Ids ---- */
 
@@ -68,11 +69,21 @@ static struct models *models_of(const struct sessions *sessions)
     return sessions->shard->server->models;
 }
 
-static struct session *due_first(const struct sessions *sessions)
+/* Whole seconds, at most what a tick holds. */
+static uint32_t tick_of(int64_t s)
 {
-    struct due *due = heap_first(&sessions->heap);
+    return s < 0 ? 0 : s > UINT32_MAX ? UINT32_MAX : (uint32_t)s;
+}
 
-    return due == NULL ? NULL : (struct session *)((char *)due - offsetof(struct session, due));
+static struct session *session_of(const struct wheel_entry *due)
+{
+    return (struct session *)((uintptr_t)due - offsetof(struct session, due));
+}
+
+/* The first second in which its time has come. */
+static uint32_t due_tick(const struct wheel_entry *due)
+{
+    return tick_of((session_of(due)->expires_ms + 999) / 1000);
 }
 
 static void state_free(struct session *session)
@@ -126,7 +137,7 @@ void session_recount(struct sessions *sessions, struct session *session)
 static void tombstone_remove(struct sessions *sessions, struct session *session)
 {
     session_table_remove(sessions, session);
-    heap_remove(&sessions->heap, &session->due);
+    wheel_remove(&session->due);
     sessions->n_tombstones--;
     session->deleted = true;
     session_free(session);
@@ -138,7 +149,7 @@ static void session_remove(struct sessions *sessions, struct session *session)
     session_wake(sessions, session);
     session_table_remove(sessions, session);
     session_order_remove(sessions, session);
-    heap_remove(&sessions->heap, &session->due);
+    wheel_remove(&session->due);
     uncount(sessions, session);
     session->deleted = true;
     session_refuse_line(session, REPLY_NO_SESSION);
@@ -162,10 +173,11 @@ void session_bury(struct sessions *sessions, struct session *session)
     state_free(session);
     session->tombstone = true;
     sessions->n_tombstones++;
+    session->expires_ms += gone_ms;
     if (gone_ms == 0 || sessions->n_tombstones > tombstones_max(sessions))
         tombstone_remove(sessions, session);
     else
-        heap_move(&sessions->heap, &session->due, session->expires_ms + gone_ms);
+        wheel_move(&sessions->wheel, &session->due);
 }
 
 /* Nobody uses it and its time has come. */
@@ -190,7 +202,8 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
             return SESSION_FAIL(REPLY_NO_SESSION);
     }
     if (session->tombstone)
-        return SESSION_FAIL(session->due.when > now_ms ? REPLY_SESSION_EXPIRED : REPLY_NO_SESSION);
+        return SESSION_FAIL(session->expires_ms > now_ms ? REPLY_SESSION_EXPIRED
+                                                         : REPLY_NO_SESSION);
     *out = session;
     return 0;
 }
@@ -203,6 +216,8 @@ void session_touch(const struct sessions *sessions, struct session *session)
 
 void session_view_fill(const struct session *session, struct session_view *view)
 {
+    const char *fingerprint = session_fingerprint(session);
+
     *view = (struct session_view){
         .position = session->position,
         .seed = session->seed,
@@ -218,6 +233,7 @@ void session_view_fill(const struct session *session, struct session_view *view)
     };
     memcpy(view->id, session->id, strlen(session->id) + 1);
     (void)strncpy(view->model, session->model_name, sizeof(view->model) - 1);
+    memcpy(view->fingerprint, fingerprint, strlen(fingerprint) + 1);
 }
 
 /* ---- Making ---- */
@@ -275,8 +291,7 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
     session->state = malloc(session->state_bytes);
-    if (session->owner == NULL || session->model_name == NULL || session->state == NULL ||
-        !models_enter(models_of(sessions), spec->model_name, spec->model)) {
+    if (session->owner == NULL || session->model_name == NULL || session->state == NULL) {
         state_free(session);
         free(session);
         return NULL;
@@ -294,12 +309,11 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     return session;
 }
 
-/* Into table, order and heap; the heap has room. */
+/* Into table and wheel. */
 static void enter(struct sessions *sessions, struct session *session)
 {
     session_table_insert(sessions, session);
-    session_order_insert(sessions, session);
-    heap_insert(&sessions->heap, &session->due, session->expires_ms);
+    wheel_insert(&sessions->wheel, &session->due);
     metrics_gauge_add(sessions->shard->metrics, G_SESSIONS, 1);
 }
 
@@ -310,6 +324,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     char minted[SESSION_ID_MAX + 1];
     const char *id = spec->id;
     struct session *session, *old;
+    bool known;
 
     if (id == NULL || id[0] == '\0') {
         if (!id_mint(sessions, spec->key_name, minted))
@@ -322,15 +337,19 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     }
     if (!count_one_more(sessions))
         return SESSION_FAIL(REPLY_SESSION_LIMIT);
-    session = heap_reserve(&sessions->heap) ? session_new(sessions, spec, id) : NULL;
+    known = models_enter(models_of(sessions), spec->model);
+    session = known ? session_new(sessions, spec, id) : NULL;
     if (session == NULL) {
+        if (known)
+            models_leave(models_of(sessions), spec->model);
         atomic_fetch_sub_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
-        return SESSION_FAIL(REPLY_NO_MEMORY);
+        return SESSION_FAIL(known ? REPLY_NO_MEMORY : REPLY_SESSION_ORPHANED);
     }
     old = session_table_find(sessions, spec->key_name, id);
     if (old != NULL)
         tombstone_remove(sessions, old);
     enter(sessions, session);
+    session_order_insert(sessions, session);
     metrics_count(metrics, M_SESSION_CREATED, 1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, (int64_t)session->bytes);
     sessions->resident_bytes += session->bytes;
@@ -346,8 +365,7 @@ struct session *session_restore(struct sessions *sessions, const struct store_fa
     size_t id_size = strlen(facts->id) + 1;
     struct session *session;
 
-    if (session_table_find(sessions, facts->owner, facts->id) != NULL ||
-        !heap_reserve(&sessions->heap))
+    if (session_table_find(sessions, facts->owner, facts->id) != NULL)
         return NULL;
     session = calloc(1, sizeof(*session) + id_size);
     if (session == NULL)
@@ -359,8 +377,7 @@ struct session *session_restore(struct sessions *sessions, const struct store_fa
     if (model == NULL)
         session->orphan_of = session_name_keep(sessions, facts->fingerprint);
     if (session->owner == NULL || session->model_name == NULL ||
-        (model != NULL ? !models_enter(models_of(sessions), facts->model, model)
-                       : session->orphan_of == NULL)) {
+        (model != NULL ? !models_enter(models_of(sessions), model) : session->orphan_of == NULL)) {
         free(session);
         return NULL;
     }
@@ -473,21 +490,23 @@ size_t session_list(struct sessions *sessions, const char *key_name, const char 
 
 /* ---- Time, birth and death ---- */
 
-void sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
+bool sessions_expire(struct sessions *sessions, int64_t now_unix_ms)
 {
-    for (struct session *session; (session = due_first(sessions)) != NULL;) {
-        if (session->due.when > now_unix_ms)
-            return;
+    uint32_t now = tick_of(now_unix_ms / 1000);
+    size_t work = EXPIRY_WORK;
+    struct wheel_entry *due;
+
+    while ((due = wheel_next(&sessions->wheel, now, &work)) != NULL) {
+        struct session *session = session_of(due);
 
         if (session->tombstone)
             tombstone_remove(sessions, session);
         else if (session_in_use(session))
-            heap_move(&sessions->heap, &session->due, now_unix_ms + RETRY_EXPIRY_MS);
-        else if (session->expires_ms > now_unix_ms)
-            heap_move(&sessions->heap, &session->due, session->expires_ms);
+            wheel_insert_soon(&sessions->wheel, due);
         else
             expire(sessions, session);
     }
+    return work == 0;
 }
 
 int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err)
@@ -498,6 +517,7 @@ int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err
     if (sessions == NULL)
         return rnn_fail(err, RNN_ENOMEM, "no memory for sessions");
     sessions->shard = shard;
+    wheel_init(&sessions->wheel, tick_of(shard->now_unix_ms / 1000), due_tick);
     rc = session_table_init(sessions, err);
     if (rc < 0) {
         sessions_free(sessions);
@@ -507,20 +527,21 @@ int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err
     return 0;
 }
 
+static void end_with_shard(struct sessions *sessions, struct session *session)
+{
+    assert(session->holder == NULL && session->n_tasks == 0);
+    if (!session->tombstone)
+        uncount(sessions, session);
+    state_free(session);
+    free(session);
+}
+
 void sessions_free(struct sessions *sessions)
 {
     if (sessions == NULL)
         return;
     session_grants_free(sessions);
-    for (struct session *session; (session = due_first(sessions)) != NULL;) {
-        heap_remove(&sessions->heap, &session->due);
-        assert(session->holder == NULL && session->n_tasks == 0);
-        if (!session->tombstone)
-            uncount(sessions, session);
-        state_free(session);
-        free(session);
-    }
+    session_table_clear(sessions, end_with_shard);
     session_table_deinit(sessions);
-    heap_free(&sessions->heap);
     free(sessions);
 }

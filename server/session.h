@@ -36,6 +36,7 @@ void sessions_free(struct sessions *sessions);
 struct session_view {
     char id[SESSION_ID_MAX + 1];
     char model[128];
+    char fingerprint[65]; /* of the weights that it stands on */
     uint64_t position;
     uint64_t seed;
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
@@ -134,9 +135,9 @@ bool session_save_forget(struct sessions *sessions, struct session_hold *hold, c
 session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
                                    struct session_hold *hold, bool *waits);
 
-/* Memory that all states together may take, over all workers; and what a session of a model takes
- * at rest, without snapshots and trail. */
-uint64_t session_budget(const struct config *config);
+/* Memory that all states together may take, over all workers, as the settings stand; and what a
+ * session of a model takes at rest, without snapshots and trail. */
+uint64_t session_budget(const struct server *server);
 size_t session_footprint(const struct rnn_model_info *info);
 
 /* Tasks of this shard's sessions that the store has not given back: none may be left when the shard
@@ -149,6 +150,9 @@ size_t sessions_saving(const struct sessions *sessions);
 struct store_facts;
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
                       struct rnn_model *model, int64_t now_unix_ms);
+
+/* There are no more: from now on the sessions may be listed. */
+void sessions_restore_end(struct sessions *sessions);
 
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is
@@ -187,7 +191,8 @@ struct session_point_view {
 size_t session_points(const struct session_hold *hold, struct session_point_view *out, size_t max);
 
 /* Ends sessions whose time has come, forgets tombstones; called by the shard's timer about once a
- * second. */
-void sessions_expire(struct sessions *sessions, int64_t now_unix_ms);
+ * second.  True: there is more to do, which wants another call; so that many that end at once do
+ * not hold up the turn. */
+bool sessions_expire(struct sessions *sessions, int64_t now_unix_ms);
 
 #endif

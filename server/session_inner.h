@@ -15,9 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "server/heap.h"
 #include "server/session.h"
 #include "server/shard.h"
+#include "server/wheel.h"
 
 #define NAMES_BUCKETS 64u
 
@@ -44,8 +44,9 @@ struct session {
     uint64_t seed, position;
     int64_t row;       /* in the store; 0: not there */
     int64_t stored_ms; /* used_ms as the store has it */
-    int64_t created_ms, used_ms, expires_ms, ttl_ms;
-    struct due due; /* milliseconds; at most the true time */
+    int64_t created_ms, used_ms, ttl_ms;
+    int64_t expires_ms; /* a tombstone: when it is forgotten */
+    struct wheel_entry due;
     struct session_hold *holder;
     struct session_hold *first, **last; /* the line */
     uint32_t n_waiting;
@@ -71,9 +72,10 @@ struct sessions {
     size_t n_entries; /* live ones and tombstones */
     size_t n_tombstones;
     struct session *root;
-    struct heap heap;
+    struct wheel wheel;
     struct name *names[NAMES_BUCKETS];
-    struct session *oldest, *newest; /* of those that may leave memory */
+    struct session *oldest, *newest;                    /* of those that may leave memory */
+    struct session_points *trail_oldest, *trail_newest; /* of those at rest that have a trail */
     size_t resident_bytes;
     size_t n_tasks;
     struct session *grants;
@@ -102,6 +104,10 @@ void session_table_remove(struct sessions *sessions, struct session *session);
 struct session *session_table_find(const struct sessions *sessions, const char *owner,
                                    const char *id);
 
+/* Takes all of them out; `taken` may free its session. */
+void session_table_clear(struct sessions *sessions,
+                         void (*taken)(struct sessions *sessions, struct session *session));
+
 /* The first behind (owner, id) in that order; NULL: none. */
 struct session *session_order_after(const struct sessions *sessions, const char *owner,
                                     const char *id);
@@ -109,6 +115,10 @@ struct session *session_order_after(const struct sessions *sessions, const char 
 /* In order of owner and id, from sessions->root: live ones only. */
 void session_order_insert(struct sessions *sessions, struct session *session);
 void session_order_remove(struct sessions *sessions, struct session *session);
+
+/* The order of all live ones in the table, anew: sorted, which takes a million of them a quarter of
+ * the time of a million insertions. */
+void session_order_build(struct sessions *sessions);
 
 /* Below 0 where the session comes before (owner, id), 0 where it is that one. */
 int session_order(const struct session *session, const char *owner, const char *id);
@@ -127,6 +137,13 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 
 /* It was used now. */
 void session_touch(const struct sessions *sessions, struct session *session);
+
+/* Of the weights that it stands on, served or not. */
+static inline const char *session_fingerprint(const struct session *session)
+{
+    return session->model != NULL ? rnn_model_info(session->model)->fingerprint
+                                  : session->orphan_of;
+}
 
 void session_view_fill(const struct session *session, struct session_view *view);
 
@@ -152,12 +169,20 @@ bool session_points_restore(struct session *session, const struct store_point *p
  */
 void session_points_release(struct session *session, bool committed);
 
+/* It is at rest, or in use again: whether its trail may be given up. */
+void session_trail_rest(struct sessions *sessions, struct session *session);
+void session_trail_wake(struct sessions *sessions, struct session *session);
+
+/* Drops the trail of the session at rest that was used longest ago.  False: none has any. */
+bool session_trail_give_up(struct sessions *sessions);
+
 /* ---- session.c ---- */
 
 /* Brings the count of bytes up to date. */
 void session_recount(struct sessions *sessions, struct session *session);
 
-/* A session that is on disk only.  NULL: no memory, or there is one of that name. */
+/* A session that is on disk only; the order lacks it until it is built.  NULL: no memory, or there
+ * is one of that name. */
 struct store_facts;
 struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
                                 struct rnn_model *model);
@@ -192,8 +217,8 @@ void session_store_leave(struct sessions *sessions, struct session *session);
 /* Reads its state; whoever waits in its line is granted, or refused. */
 void session_load(struct sessions *sessions, struct session *session);
 
-/* It is idle, or in use again: whether it may leave memory.  Then those that were used longest ago
- * leave, as long as there is too much. */
+/* It is idle, or in use again: whether it may leave memory, and its trail.  As long as there is too
+ * much, trails are dropped, then sessions leave; those that were used longest ago first. */
 void session_rest(struct sessions *sessions, struct session *session);
 void session_wake(struct sessions *sessions, struct session *session);
 

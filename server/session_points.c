@@ -1,12 +1,16 @@
 /* States that a session can go back to: snapshots by name, and the trail of its last positions.
  *
  * Few for each session, so names are searched from one end to the other; kept in order.  All calls
- * are made by whoever holds the session, on its shard. */
+ * are made by whoever holds the session, on its shard.
+ *
+ * A trail promises nothing, so memory that is wanted for states is taken from trails first: those
+ * of sessions at rest stand in a list by last use. */
 #include "server/session_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/metrics.h"
 #include "server/store.h"
 #include "server/trail.h"
 
@@ -19,15 +23,21 @@ struct session_points {
     struct snapshot *snapshots; /* [n], by name */
     size_t n;
     struct trail trail;
-    bool laid; /* the trail leads to the state of the commit that is to come */
+    bool laid;   /* the trail leads to the state of the commit that is to come */
+    bool linked; /* in the list of trails at rest */
+    struct session *session;
+    struct session_points *older, *newer; /* in that list */
 };
 
 /* ---- Life ---- */
 
 static struct session_points *points_of(struct session *session)
 {
-    if (session->points == NULL)
+    if (session->points == NULL) {
         session->points = calloc(1, sizeof(*session->points));
+        if (session->points != NULL)
+            session->points->session = session;
+    }
     return session->points;
 }
 
@@ -104,6 +114,43 @@ const struct rnn_state *session_past(const struct session_hold *hold, uint64_t s
     if (session->points == NULL || steps > position)
         return NULL;
     return trail_find(&session->points->trail, position - steps);
+}
+
+void session_trail_rest(struct sessions *sessions, struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL || points->trail.n == 0)
+        return;
+    points->older = sessions->trail_newest;
+    points->newer = NULL;
+    *(points->older != NULL ? &points->older->newer : &sessions->trail_oldest) = points;
+    sessions->trail_newest = points;
+    points->linked = true;
+}
+
+void session_trail_wake(struct sessions *sessions, struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL || !points->linked)
+        return;
+    *(points->older != NULL ? &points->older->newer : &sessions->trail_oldest) = points->newer;
+    *(points->newer != NULL ? &points->newer->older : &sessions->trail_newest) = points->older;
+    points->linked = false;
+}
+
+bool session_trail_give_up(struct sessions *sessions)
+{
+    struct session_points *points = sessions->trail_oldest;
+
+    if (points == NULL)
+        return false;
+    session_trail_wake(sessions, points->session);
+    trail_free(&points->trail);
+    session_recount(sessions, points->session);
+    metrics_count(sessions->shard->metrics, M_SESSION_UNTRAILED, 1);
+    return true;
 }
 
 /* ---- Snapshots ---- */

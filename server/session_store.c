@@ -7,13 +7,13 @@
  * acknowledged is on disk, and what the disk did not take has not happened.
  *
  * A session may leave memory when nobody uses it and the store has its state.  Such sessions stand
- * in a list by last use; what is over the budget leaves from its old end. */
+ * in a list by last use; what is over the budget leaves from its old end, once the trails of all
+ * sessions at rest have been given up (session_points.c), which goes without a store, too. */
 #include "server/session_inner.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "server/log.h"
 #include "server/metrics.h"
@@ -336,23 +336,25 @@ bool session_store_remove(struct sessions *sessions, struct session *session,
 
 /* ---- Leaving memory ---- */
 
-uint64_t session_budget(const struct config *config)
+uint64_t session_budget(const struct server *server)
 {
-    if (config->session_memory_bytes > 0)
-        return config->session_memory_bytes;
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+    const struct config *config = atomic_load_explicit(&server->config, memory_order_acquire);
+
+    return config->session_memory_bytes > 0 ? config->session_memory_bytes
+                                            : server->machine.memory_bytes / 2;
 }
 
 size_t session_footprint(const struct rnn_model_info *info)
 {
-    /* its id, its places in table and heap, and what malloc adds to two blocks */
-    enum { MINTED_ID = 33, PLACES = 2 * sizeof(void *), BLOCKS = 2 * 16 };
+    /* its id, its place in the table, and what malloc adds to two blocks */
+    enum { MINTED_ID = 33, PLACE = sizeof(void *), BLOCKS = 2 * 16 };
 
-    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACES + BLOCKS;
+    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACE + BLOCKS;
 }
 
 void session_wake(struct sessions *sessions, struct session *session)
 {
+    session_trail_wake(sessions, session);
     if (!session->linked)
         return;
     *(session->older != NULL ? &session->older->newer : &sessions->oldest) = session->newer;
@@ -372,9 +374,9 @@ static void link_newest(struct sessions *sessions, struct session *session)
 
 static size_t budget_of(const struct sessions *sessions)
 {
-    const struct shard *shard = sessions->shard;
+    const struct server *server = sessions->shard->server;
 
-    return (size_t)(session_budget(shard_config(shard)) / shard->server->n_shards);
+    return (size_t)(session_budget(server) / server->n_shards);
 }
 
 static void leave_memory(struct sessions *sessions, struct session *session)
@@ -389,15 +391,31 @@ static void leave_memory(struct sessions *sessions, struct session *session)
     metrics_count(sessions->shard->metrics, M_SESSION_EVICTED, 1);
 }
 
+/* The store has all of it, and nobody uses it. */
+static bool may_leave(const struct session *session)
+{
+    return session->state != NULL && session->row != 0 && !session->unsaved && !session->pinned &&
+           session->n_tasks == 0;
+}
+
+/* Without a store there are only trails to give up. */
+static void make_room(struct sessions *sessions)
+{
+    size_t budget = budget_of(sessions);
+
+    while (sessions->resident_bytes > budget && session_trail_give_up(sessions))
+        ;
+    while (sessions->resident_bytes > budget && sessions->oldest != NULL)
+        leave_memory(sessions, sessions->oldest);
+}
+
 void session_rest(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
-    if (session->state == NULL || session->row == 0 || session->unsaved || session->pinned ||
-        session->n_tasks > 0)
-        return;
-    link_newest(sessions, session);
-    while (sessions->oldest != NULL && sessions->resident_bytes > budget_of(sessions))
-        leave_memory(sessions, sessions->oldest);
+    session_trail_rest(sessions, session);
+    if (may_leave(session))
+        link_newest(sessions, session);
+    make_room(sessions);
 }
 
 /* ---- Coming back ---- */
@@ -494,4 +512,9 @@ void sessions_restore(struct sessions *sessions, const struct store_facts *facts
                  LOG_TEXT("why", "there is no memory for it, or one of its name"));
     else
         metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
+}
+
+void sessions_restore_end(struct sessions *sessions)
+{
+    session_order_build(sessions);
 }

@@ -42,6 +42,7 @@ struct worker {
     bool loop_open, handles_open, started;
     bool clock_taken; /* in this turn */
     bool again;       /* somebody has asked for another turn */
+    bool expiring;    /* more sessions are due than one turn has ended */
 
     pthread_mutex_t lock; /* inbox; nothing is called under it */
     struct mail inbox;
@@ -172,12 +173,19 @@ static bool is_known(void *models, const struct rnn_model *model)
     return models_know(models, model);
 }
 
+static void expire_some(struct worker *w)
+{
+    w->expiring = sessions_expire(w->shard.sessions, w->shard.now_unix_ms);
+    if (w->expiring)
+        shard_keep_turning(&w->shard);
+}
+
 static void on_expire(uv_timer_t *timer)
 {
     struct worker *w = timer->data;
 
     shard_clock(&w->shard);
-    sessions_expire(w->shard.sessions, w->shard.now_unix_ms);
+    expire_some(w);
     sched_forget_unknown(w->shard.sched, is_known, w->shard.server->models);
 }
 
@@ -223,6 +231,8 @@ static void turn(uv_check_t *check)
         w->again = true;
     run_own(w);
     sockets(w);
+    if (w->expiring)
+        expire_some(w);
     if (w->closing)
         close_when_idle(w);
     if (w->own.first || (w->shard.http && http_ready(w->shard.http)))

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "server/log.h"
-#include "server/metrics.h"
+#include "server/store_ahead.h"
 #include "server/store_db.h"
 
 enum {
@@ -393,6 +393,7 @@ int store_each(struct store *store, void (*each)(void *context, const struct sto
                void *context, struct rnn_err *err)
 {
     struct store_facts *facts = calloc(FACTS_MAX, sizeof(*facts));
+    struct store_ahead *ahead = store_ahead_start(store->path);
     struct db *db = NULL;
     int64_t row = 0;
     size_t n;
@@ -408,6 +409,7 @@ int store_each(struct store *store, void (*each)(void *context, const struct sto
         row = facts[n - 1].row;
     }
     db_close(db);
+    store_ahead_end(ahead);
     free(facts);
     return rc;
 }

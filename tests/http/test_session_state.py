@@ -190,6 +190,29 @@ def test_the_trail_is_as_long_as_configured(start, length):
     expect(daemon.post(f"/sessions/{session}/rewind", {"steps": length + 1}), 422, "no_point")
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "stored"])
+def test_trails_make_room_before_sessions_do(start, tmp_path, stored):
+    """Over the budget a session that nobody uses loses its trail; its state stays in memory while that fits."""
+    budget = 80000  # of some 15 sessions of kjv with their trails, 19 without
+    daemon = start(workers=1, args=["--session-memory-bytes", str(budget),
+                                    *(["--state-dir", str(tmp_path / "state")] if stored else [])])
+    sessions = [daemon.session("kjv") for _ in range(16)]
+    for session in sessions:
+        read(daemon, session, "In the beginning")
+    kept = daemon.metric("rnnd_session_state_bytes")
+    assert 16 * 4096 < kept <= budget
+    assert daemon.metric("rnnd_session_events_total", event="trail_dropped") >= 15
+    assert daemon.metric("rnnd_session_events_total", event="evicted") == 0
+    assert all(expect(daemon.get(f"/sessions/{s}"), 200)["resident"] for s in sessions)
+    assert expect(daemon.get(f"/sessions/{sessions[0]}/snapshots"), 200)["trail"] == []
+    expect(daemon.post(f"/sessions/{sessions[0]}/rewind", {"steps": 1}), 422, "no_point", "steps")
+    for session in sessions + [daemon.session("kjv") for _ in range(20)]:  # more than there is room for
+        read(daemon, session, "And")
+    assert (daemon.metric("rnnd_session_state_bytes") <= budget) == stored
+    assert daemon.metric("rnnd_session_state_bytes") < 36 * 4400  # states, no trails
+    assert [daemon.position(s) for s in sessions] == [19] * 16
+
+
 @pytest.mark.parametrize("steps", [1, 10 ** 6, 2 ** 53 - 1])
 def test_further_back_than_the_trail(daemon, steps):
     session = daemon.session("hello")

@@ -368,14 +368,14 @@ START_TEST(expiry_answers_gone_for_a_while)
 
         ck_assert_int_eq(create("s", "", 10, &view), 0);
         fake_advance_ms(&world, 9999);
-        sessions_expire(sessions, world.shards[0].now_unix_ms);
+        (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
         ck_assert_int_eq(enter(&guest, "s", "", true), 0);
         session_release(sessions, &guest.hold, NULL, &view);
         fake_advance_ms(&world, 9999);
         ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
         fake_advance_ms(&world, 1);
         if (by_timer)
-            sessions_expire(sessions, world.shards[0].now_unix_ms);
+            (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
         ASSERT_REPLY(session_view(sessions, "s", "", &view), REPLY_SESSION_EXPIRED);
         ASSERT_REPLY(session_delete(sessions, "s", ""), REPLY_SESSION_EXPIRED);
         ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 0);
@@ -384,7 +384,7 @@ START_TEST(expiry_answers_gone_for_a_while)
         ASSERT_REPLY(enter(&guest, "s", "", true), REPLY_SESSION_EXPIRED);
         fake_advance_ms(&world, 1);
         if (by_timer)
-            sessions_expire(sessions, world.shards[0].now_unix_ms);
+            (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
         ASSERT_REPLY(session_view(sessions, "s", "", &view), REPLY_NO_SESSION);
     }
 }
@@ -397,10 +397,10 @@ START_TEST(an_expired_name_may_be_used_again)
     ck_assert_int_eq(create("s", "", 10, &view), 0);
     fake_advance_ms(&world, 20000);
     ck_assert_int_eq(create("s", "", 10, &view), 0);
-    sessions_expire(sessions, world.shards[0].now_unix_ms);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
     ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
     fake_advance_ms(&world, 20000);
-    sessions_expire(sessions, world.shards[0].now_unix_ms);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
     ASSERT_REPLY(session_view(sessions, "s", "", &view), REPLY_SESSION_EXPIRED);
 }
 END_TEST
@@ -424,6 +424,56 @@ START_TEST(tombstones_are_bounded)
 }
 END_TEST
 
+/* Many that end in the same second do so in several calls; each is gone by its time for whoever
+ * asks. */
+START_TEST(many_that_expire_at_once_end_in_several_calls)
+{
+    struct session_view view;
+    size_t n_calls = 1;
+    char id[16];
+
+    world.config.sessions_max = 3000;
+    for (int i = 0; i < 3000; i++) {
+        (void)snprintf(id, sizeof(id), "m%d", i);
+        ck_assert_int_eq(create(id, "", 10, &view), 0);
+    }
+    fake_advance_ms(&world, 10000);
+    ck_assert(sessions_expire(sessions, world.shards[0].now_unix_ms));
+    ck_assert_double_gt(fake_metric(&world, "rnnd_sessions"), 2000);
+    for (int i = 0; i < 3000; i += 100) {
+        (void)snprintf(id, sizeof(id), "m%d", i);
+        ASSERT_REPLY(session_view(sessions, id, "", &view), REPLY_SESSION_EXPIRED);
+    }
+    while (sessions_expire(sessions, world.shards[0].now_unix_ms))
+        n_calls++;
+    ck_assert_uint_gt(n_calls, 10);
+    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 0);
+}
+END_TEST
+
+/* The times of sessions are those of the wall clock, which may be set back. */
+START_TEST(a_clock_set_back_lets_nothing_expire_early)
+{
+    struct session_view view;
+
+    ck_assert_int_eq(create("a", "", 100, &view), 0);
+    fake_advance_ms(&world, 99000);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
+    fake_advance_ms(&world, -3600000);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
+    ck_assert_int_eq(create("b", "", 100, &view), 0);
+    fake_advance_ms(&world, 99000);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
+    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 2);
+    fake_advance_ms(&world, 2000);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
+    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 1);
+    fake_advance_ms(&world, 3600000);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
+    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 0);
+}
+END_TEST
+
 START_TEST(a_session_in_use_does_not_expire)
 {
     struct session_view view;
@@ -433,14 +483,14 @@ START_TEST(a_session_in_use_does_not_expire)
     ck_assert_int_eq(enter(&a, "s", "", true), 0);
     ck_assert_int_eq(enter(&b, "s", "", true), 0);
     fake_advance_ms(&world, 60000);
-    sessions_expire(sessions, world.shards[0].now_unix_ms);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
     ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
     session_release(sessions, &a.hold, NULL, &view);
     ck_assert_int_eq(view.expires_unix_ms, world.shards[0].now_unix_ms + 10000);
     (void)fake_run_messages();
     session_release(sessions, &b.hold, NULL, NULL);
     fake_advance_ms(&world, 10000);
-    sessions_expire(sessions, world.shards[0].now_unix_ms);
+    (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
     ASSERT_REPLY(session_view(sessions, "s", "", &view), REPLY_SESSION_EXPIRED);
 }
 END_TEST
@@ -575,7 +625,7 @@ START_TEST(storm)
         case 3:
             fake_advance_ms(&world, rand() % 30);
             if (rand() % 4 == 0)
-                sessions_expire(sessions, world.shards[0].now_unix_ms);
+                (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
             break;
         default:
             rc = enter(&guest, id, owners[who], true);
@@ -656,6 +706,8 @@ int main(void)
     tcase_add_test(tcase, expiry_answers_gone_for_a_while);
     tcase_add_test(tcase, an_expired_name_may_be_used_again);
     tcase_add_test(tcase, tombstones_are_bounded);
+    tcase_add_test(tcase, many_that_expire_at_once_end_in_several_calls);
+    tcase_add_test(tcase, a_clock_set_back_lets_nothing_expire_early);
     tcase_add_test(tcase, a_session_in_use_does_not_expire);
     tcase_add_test(tcase, deleting_tells_the_holder_and_the_line);
     tcase_add_test(tcase, deleting_while_a_grant_is_under_way);

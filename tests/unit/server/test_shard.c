@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "bare_shard.h"
 #include "server/http.h"
 #include "server/router.h"
 #include "server/shard.h"
@@ -181,6 +182,18 @@ START_TEST(a_shard_with_nothing_to_do_sleeps_but_beats)
 }
 END_TEST
 
+/* Each call ends a part of what is due; the timer alone would take as many seconds. */
+START_TEST(what_is_due_is_ended_in_turns_that_follow)
+{
+    uint64_t before = shard_beats(shards[0]) + shard_beats(shards[1]), after;
+
+    atomic_store(&bare_due, 10000);
+    EVENTUALLY(atomic_load(&bare_due) == 0);
+    after = shard_beats(shards[0]) + shard_beats(shards[1]);
+    ck_assert_uint_ge(after - before, 9000);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("shard");
@@ -194,6 +207,7 @@ int main(void)
     tcase_add_test(tcase, posting_to_oneself_runs_later_never_inside);
     tcase_add_test(tcase, shards_wake_each_other);
     tcase_add_test(tcase, a_shard_with_nothing_to_do_sleeps_but_beats);
+    tcase_add_test(tcase, what_is_due_is_ended_in_turns_that_follow);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
