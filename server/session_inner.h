@@ -164,6 +164,12 @@ void session_points_free(struct session *session);
 struct store_point;
 bool session_points_restore(struct session *session, const struct store_point *points, size_t n);
 
+/* Where a reset goes, kept beside the points: a name (of session_name_keep(); may be NULL) or a
+ * state, which the session takes over (may be NULL).  False without memory. */
+bool session_initial_set(struct session *session, const char *name, struct rnn_state *state);
+void session_initial_get(const struct session *session, const char **name,
+                         const struct rnn_state **state);
+
 /* The session is let go: with a commit, the trail that was laid counts, or what there was has
  * ended.
  */

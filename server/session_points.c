@@ -1,4 +1,5 @@
-/* States that a session can go back to: snapshots by name, and the trail of its last positions.
+/* States that a session can go back to: snapshots by name, the trail of its last positions, and
+ * where a reset goes, unless that is the model's own beginning.
  *
  * Few for each session, so names are searched from one end to the other; kept in order.  All calls
  * are made by whoever holds the session, on its shard.
@@ -27,6 +28,8 @@ struct session_points {
     bool linked; /* in the list of trails at rest */
     struct session *session;
     struct session_points *older, *newer; /* in that list */
+    const char *initial_name;             /* where a reset goes: of the model's; or NULL */
+    struct rnn_state *initial;            /* or here; or NULL */
 };
 
 /* ---- Life ---- */
@@ -59,6 +62,9 @@ void session_points_free(struct session *session)
         snapshot_free(session, &points->snapshots[i]);
     free(points->snapshots);
     trail_free(&points->trail);
+    if (points->initial != NULL)
+        explicit_bzero(points->initial, session->state_bytes);
+    free(points->initial);
     free(points);
     session->points = NULL;
 }
@@ -70,7 +76,40 @@ size_t session_points_bytes(const struct session *session)
     if (points == NULL)
         return 0;
     return sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
-           trail_bytes(&points->trail);
+           trail_bytes(&points->trail) + (points->initial != NULL ? session->state_bytes : 0);
+}
+
+/* ---- The beginning ---- */
+
+bool session_initial_set(struct session *session, const char *name, struct rnn_state *state)
+{
+    struct session_points *points;
+
+    if (name == NULL && state == NULL)
+        return true;
+    points = points_of(session);
+    if (points == NULL)
+        return false;
+    points->initial_name = name;
+    points->initial = state;
+    return true;
+}
+
+void session_initial_get(const struct session *session, const char **name,
+                         const struct rnn_state **state)
+{
+    const struct session_points *points = session->points;
+
+    *name = points != NULL ? points->initial_name : NULL;
+    *state = points != NULL ? points->initial : NULL;
+}
+
+const struct rnn_state *session_initial(const struct session_hold *hold, const char **name)
+{
+    const struct rnn_state *state;
+
+    session_initial_get(hold->session, name, &state);
+    return state;
 }
 
 /* ---- The trail ---- */

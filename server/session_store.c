@@ -109,6 +109,24 @@ static void on_saved(struct shard *shard, struct message *message)
         session_rest(shard->sessions, session);
 }
 
+/* Where its resets go is written with the session.  False without memory. */
+static bool add_initial(const struct session *session, struct store_task *task)
+{
+    const struct rnn_state *state;
+    const char *name;
+
+    session_initial_get(session, &name, &state);
+    if (name != NULL)
+        (void)strncpy(task->initial.name, name, sizeof(task->initial.name) - 1);
+    if (state == NULL)
+        return true;
+    task->initial.state = malloc(session->state_bytes);
+    if (task->initial.state == NULL)
+        return false;
+    memcpy(task->initial.state, state, session->state_bytes);
+    return true;
+}
+
 /* Sends a task about the session; `hold` (may be NULL) hears of its end.  False without memory. */
 static bool send_task(struct sessions *sessions, struct session *session, struct session_hold *hold,
                       enum store_kind kind, const struct rnn_state *state, const char *point)
@@ -121,6 +139,10 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
         facts.position = state->position;
     facts.used_ms = sessions->shard->now_unix_ms;
     task = store_task_new(kind, &facts, state);
+    if (task != NULL && kind == STORE_CREATE && !add_initial(session, task)) {
+        store_task_free(task);
+        task = NULL;
+    }
     if (task == NULL)
         return false;
     if (point != NULL)
@@ -422,8 +444,17 @@ void session_rest(struct sessions *sessions, struct session *session)
 
 static bool install(struct sessions *sessions, struct session *session, struct store_task *task)
 {
-    if (!session_points_restore(session, task->points, task->n_points))
+    const char *name = task->initial.name;
+
+    name = name[0] != '\0' ? session_name_keep(sessions, name) : NULL;
+    if ((task->initial.name[0] != '\0') != (name != NULL) ||
+        !session_initial_set(session, name, task->initial.state))
         return false;
+    task->initial.state = NULL;
+    if (!session_points_restore(session, task->points, task->n_points)) {
+        session_points_free(session);
+        return false;
+    }
     session->state = task->state;
     task->state = NULL;
     task->n_points = 0; /* the session has them */

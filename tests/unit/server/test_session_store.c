@@ -31,10 +31,12 @@ static int64_t last_row;
 static struct {
     bool there;
     uint64_t position, memory;
+    uint64_t initial; /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
 static void fake_task_free(struct store_task *task)
 {
+    free(task->initial.state);
     free(task->state);
     free(task);
 }
@@ -100,6 +102,12 @@ static int apply(struct store_task *task)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
         memcpy(task->state->memory, &disk[row].memory, sizeof(uint64_t));
+        if (disk[row].initial != 0) {
+            task->initial.state = calloc(1, STATE);
+            if (task->initial.state == NULL)
+                return RNN_ENOMEM;
+            memcpy(task->initial.state->memory, &disk[row].initial, sizeof(uint64_t));
+        }
     }
     if (task->kind != STORE_CREATE && task->kind != STORE_COMMIT)
         return 0;
@@ -108,6 +116,8 @@ static int apply(struct store_task *task)
     disk[row].there = true;
     disk[row].position = task->state->position;
     disk[row].memory = memory_of(task->state);
+    if (task->kind == STORE_CREATE)
+        disk[row].initial = task->initial.state != NULL ? memory_of(task->initial.state) : 0;
     return 0;
 }
 
@@ -204,15 +214,26 @@ static void room_set(union room *room, uint64_t position, uint64_t memory)
 
 /* ---- The world ---- */
 
-static session_result create(const char *id, int64_t ttl_s)
+/* `initial` is the memory of the state that resets go to; 0: none is kept. */
+static session_result create_from(const char *id, int64_t ttl_s, uint64_t initial)
 {
     struct session_view view;
+    union room room;
 
-    return session_create(
-        sessions,
-        &(struct session_spec){
-            .id = id, .key_name = "", .model_name = "fake", .model = model, .ttl_s = ttl_s},
-        &view);
+    room_set(&room, 0, initial);
+    return session_create(sessions,
+                          &(struct session_spec){.id = id,
+                                                 .key_name = "",
+                                                 .model_name = "fake",
+                                                 .model = model,
+                                                 .ttl_s = ttl_s,
+                                                 .initial = initial != 0 ? &room.state : NULL},
+                          &view);
+}
+
+static session_result create(const char *id, int64_t ttl_s)
+{
+    return create_from(id, ttl_s, 0);
 }
 
 /* A new session, saved. */
@@ -902,7 +923,7 @@ static uint64_t draw(uint64_t below)
 static struct known {
     bool there;
     unsigned life;
-    uint64_t memory;
+    uint64_t memory, initial;
 } known[NAMES];
 
 static struct visitor {
@@ -928,9 +949,12 @@ static void arrive(struct visitor *visitor)
     visitor->name = draw(NAMES);
     name_of(visitor->name, id);
     if (!known[visitor->name].there) {
-        if (create(id, 0) != 0)
+        uint64_t initial = draw(2) * random_state;
+
+        if (create_from(id, 0, initial) != 0)
             return;
-        known[visitor->name] = (struct known){.there = true, .life = known[visitor->name].life + 1};
+        known[visitor->name] = (struct known){
+            .there = true, .life = known[visitor->name].life + 1, .initial = initial};
         if (enter(&visitor->guest, id) == 0) {
             visitor->in = true;
             visitor->life = known[visitor->name].life;
@@ -975,13 +999,17 @@ static void act(struct visitor *visitor)
         if (guest->cancelled || draw(4) == 0)
             depart(visitor, false);
     } else {
-        const struct rnn_state *state = session_state(&guest->hold);
+        const struct rnn_state *state = session_state(&guest->hold), *initial;
+        const char *name;
 
         ck_assert_msg(known[visitor->name].life != visitor->life ||
                           memory_of(state) == known[visitor->name].memory,
                       "s%zu has %llx and must have %llx", visitor->name,
                       (unsigned long long)memory_of(state),
                       (unsigned long long)known[visitor->name].memory);
+        initial = session_initial(&guest->hold, &name);
+        ck_assert(known[visitor->name].life != visitor->life ||
+                  (initial != NULL ? memory_of(initial) : 0) == known[visitor->name].initial);
         if (draw(5) == 0) {
             depart(visitor, false);
             return;
