@@ -111,6 +111,7 @@ struct create_op {
     struct session_request what; /* how to begin, where there is no `state` yet */
     struct rnn_model *model;     /* a reference; NULL: what is served when the session is made */
     struct rnn_state *state;     /* to begin with */
+    bool returns;                /* and to reset to */
 };
 
 static void create_drop(struct session_op *op)
@@ -196,6 +197,7 @@ static bool begin(struct create_op *create)
         op_fail(&create->op, REPLY_NO_MEMORY, NULL);
         return false;
     }
+    create->returns = create->what.state != NULL;
     if (first_state(&create->what, create->model, create->state, &err) == 0)
         return true;
     metrics_count(create->op.work->metrics, M_REJECTED_INPUT, 1);
@@ -216,6 +218,10 @@ static void run_create(struct session_op *op)
     spec.model_name = create->model_name;
     spec.model = create->model;
     spec.state = create->state;
+    if (create->what.initial_state[0])
+        spec.initial_name = create->what.initial_state;
+    else if (create->returns)
+        spec.initial = create->state;
     op->result = session_create(op->work->sessions, &spec, &op->views[0]);
     if (op->result == 0) {
         snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
@@ -269,6 +275,7 @@ void api_session_open(struct request *request, const char *id, int64_t ttl_s,
     if (!create)
         return;
     create->model = rnn_model_ref(model);
+    create->returns = true;
     create->state = malloc(bytes);
     if (!create->state) {
         reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
@@ -390,18 +397,35 @@ void api_session_delete(struct request *request, const char *arg)
 
 /* ---- Reset ---- */
 
+/* The state that the model gives it: the one of that name, or its beginning. */
+static int state_of_model(const struct session_op *op, const char *name, uint64_t seed,
+                          struct rnn_state *state, struct rnn_err *err)
+{
+    const struct rnn_model *model = session_model(&op->hold);
+
+    if (name)
+        return rnn_state_init_named(model, name, state, seed, err);
+    rnn_state_init(model, state, seed);
+    return 0;
+}
+
 static void reset_held(struct session_op *op)
 {
-    struct rnn_model *model = session_model(&op->hold);
-    struct rnn_state *fresh = calloc(1, rnn_model_info(model)->state_bytes);
+    const char *name;
+    const struct rnn_state *kept = session_initial(&op->hold, &name);
+    struct rnn_state *fresh = NULL;
     struct session_view view;
+    struct rnn_err err = {0};
 
     op->result = session_view(op->work->sessions, op->id, op->key_name, &view);
-    if (op->result == 0 && !fresh)
-        op->result = SESSION_FAIL(REPLY_NO_MEMORY);
-    if (op->result == 0)
-        rnn_state_init(model, fresh, view.seed);
-    op_release(op, fresh);
+    if (op->result == 0 && !kept) {
+        fresh = calloc(1, rnn_model_info(session_model(&op->hold))->state_bytes);
+        if (!fresh)
+            op_fail(op, REPLY_NO_MEMORY, NULL);
+        else if (state_of_model(op, name, view.seed, fresh, &err) < 0)
+            op_fail(op, reply_error_of_state(&err), &err);
+    }
+    op_release(op, kept ? kept : fresh);
     free(fresh);
 }
 
@@ -499,6 +523,7 @@ static void fork_held(struct session_op *op)
                                 .state = session_state(&op->hold)};
     struct session_view parent;
 
+    spec.initial = session_initial(&op->hold, &spec.initial_name);
     op->result = session_view(op->work->sessions, op->id, op->key_name, &parent);
     spec.ttl_s = parent.ttl_s;
     spec.seed = parent.seed;

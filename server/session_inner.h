@@ -74,7 +74,8 @@ struct sessions {
     struct session *root;
     struct wheel wheel;
     struct name *names[NAMES_BUCKETS];
-    struct session *oldest, *newest; /* of those that may leave memory */
+    struct session *oldest, *newest;                    /* of those that may leave memory */
+    struct session_points *trail_oldest, *trail_newest; /* of those at rest that have a trail */
     size_t resident_bytes;
     size_t n_tasks;
     struct session *grants;
@@ -163,10 +164,23 @@ void session_points_free(struct session *session);
 struct store_point;
 bool session_points_restore(struct session *session, const struct store_point *points, size_t n);
 
+/* Where a reset goes, kept beside the points: a name (of session_name_keep(); may be NULL) or a
+ * state, which the session takes over (may be NULL).  False without memory. */
+bool session_initial_set(struct session *session, const char *name, struct rnn_state *state);
+void session_initial_get(const struct session *session, const char **name,
+                         const struct rnn_state **state);
+
 /* The session is let go: with a commit, the trail that was laid counts, or what there was has
  * ended.
  */
 void session_points_release(struct session *session, bool committed);
+
+/* It is at rest, or in use again: whether its trail may be given up. */
+void session_trail_rest(struct sessions *sessions, struct session *session);
+void session_trail_wake(struct sessions *sessions, struct session *session);
+
+/* Drops the trail of the session at rest that was used longest ago.  False: none has any. */
+bool session_trail_give_up(struct sessions *sessions);
 
 /* ---- session.c ---- */
 
@@ -209,8 +223,8 @@ void session_store_leave(struct sessions *sessions, struct session *session);
 /* Reads its state; whoever waits in its line is granted, or refused. */
 void session_load(struct sessions *sessions, struct session *session);
 
-/* It is idle, or in use again: whether it may leave memory.  Then those that were used longest ago
- * leave, as long as there is too much. */
+/* It is idle, or in use again: whether it may leave memory, and its trail.  As long as there is too
+ * much, trails are dropped, then sessions leave; those that were used longest ago first. */
 void session_rest(struct sessions *sessions, struct session *session);
 void session_wake(struct sessions *sessions, struct session *session);
 

@@ -3,7 +3,7 @@
  *     session   a row for each session: what does not change
  *     progress  when it was used and how far it is: with the state, what every commit writes
  *     state     its state
- *     point     its snapshots
+ *     point     its snapshots, and where a reset goes, under names that no client can give
  *
  * A start reads session and progress, of which 40 and 250 rows lie on a page of 4 KiB, and no page
  * of a state: of a million sessions of 4 KiB 29,000 pages of 1.2 million, scattered over the file.
@@ -12,8 +12,8 @@
  * bytes and 2 of 27 us of the writer.  In the rows of `session` it would cost 25 % more bytes, for
  * there a sixth as many share a page.  Pages of 8 KiB write as much, those of 1 KiB take longer.)
  *
- * synchronous is NORMAL (the log is synced when it is folded: a power cut may take the last commits,
- * never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
+ * synchronous is NORMAL (the log is synced when it is folded: a power cut may take the last
+ * commits, never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
 #include "server/store_db.h"
 
 #include <sqlite3.h>
@@ -23,7 +23,10 @@
 
 #include "server/store_image.h"
 
-#define FORM 2 /* of the tables; PRAGMA user_version */
+#define FORM          2 /* of the tables; PRAGMA user_version */
+
+#define INITIAL_STATE "=state" /* of a point: the state that a reset goes to */
+#define INITIAL_NAME  "=name"  /* or, in place of an image, its name in the model */
 
 enum { BUSY_MS = 10000 };
 
@@ -299,6 +302,38 @@ static int commit(struct db *db, const struct store_task *task, struct rnn_err *
     return rc < 0 ? rc : write_state(db, S_STATE, task, err);
 }
 
+static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_POINT];
+    size_t len;
+    int rc = image_of(db, task, &len, err);
+
+    if (rc < 0)
+        return rc;
+    bind_row(statement, task);
+    bind_text(statement, 2, task->point);
+    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
+    return run(db, S_POINT, err);
+}
+
+static int write_initial(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    struct store_task point = {.facts = task->facts, .state = task->initial.state};
+    const char *name = task->initial.name;
+    sqlite3_stmt *statement = db->statements[S_POINT];
+
+    if (point.state != NULL) {
+        strcpy(point.point, INITIAL_STATE);
+        return write_point(db, &point, err);
+    }
+    if (name[0] == '\0')
+        return 0;
+    bind_row(statement, task);
+    bind_text(statement, 2, INITIAL_NAME);
+    sqlite3_bind_blob64(statement, 3, name, strlen(name), SQLITE_STATIC);
+    return run(db, S_POINT, err);
+}
+
 static int create(struct db *db, const struct store_task *task, struct rnn_err *err)
 {
     const struct store_facts *facts = &task->facts;
@@ -317,7 +352,9 @@ static int create(struct db *db, const struct store_task *task, struct rnn_err *
     rc = run(db, S_CREATE, err);
     if (rc == 0)
         rc = write_progress(db, S_FIRST_PROGRESS, task, err);
-    return rc < 0 ? rc : write_state(db, S_FIRST, task, err);
+    if (rc == 0)
+        rc = write_state(db, S_FIRST, task, err);
+    return rc < 0 ? rc : write_initial(db, task, err);
 }
 
 static int touch(struct db *db, const struct store_task *task, struct rnn_err *err)
@@ -338,20 +375,6 @@ static int erase(struct db *db, const struct store_task *task, struct rnn_err *e
         rc = run(db, all[i], err);
     }
     return rc;
-}
-
-static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
-{
-    sqlite3_stmt *statement = db->statements[S_POINT];
-    size_t len;
-    int rc = image_of(db, task, &len, err);
-
-    if (rc < 0)
-        return rc;
-    bind_row(statement, task);
-    bind_text(statement, 2, task->point);
-    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
-    return run(db, S_POINT, err);
 }
 
 static int forget(struct db *db, const struct store_task *task, struct rnn_err *err)
@@ -383,7 +406,19 @@ static int state_in(sqlite3_stmt *statement, int column, const struct store_task
     return rc;
 }
 
-static int load_point(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+static int load_initial_name(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+{
+    const void *name = sqlite3_column_blob(statement, 1);
+    size_t len = (size_t)sqlite3_column_bytes(statement, 1);
+
+    if (name == NULL || len >= sizeof(task->initial.name))
+        return rnn_fail(err, RNN_EFORMAT, "the name of its initial state is damaged");
+    memcpy(task->initial.name, name, len);
+    task->initial.name[len] = '\0';
+    return 0;
+}
+
+static int load_snapshot(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
 {
     struct store_point *points =
         realloc(task->points, (task->n_points + 1) * sizeof(*task->points));
@@ -403,6 +438,17 @@ static int load_point(sqlite3_stmt *statement, struct store_task *task, struct r
     else
         rnn_err_prefix(err, "snapshot '%s': ", point->name);
     return rc;
+}
+
+static int load_point(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+{
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+
+    if (name != NULL && strcmp(name, INITIAL_STATE) == 0)
+        return state_in(statement, 1, task, &task->initial.state, err);
+    if (name != NULL && strcmp(name, INITIAL_NAME) == 0)
+        return load_initial_name(statement, task, err);
+    return load_snapshot(statement, task, err);
 }
 
 static int load(struct db *db, struct store_task *task, struct rnn_err *err)
@@ -434,7 +480,7 @@ static int load(struct db *db, struct store_task *task, struct rnn_err *err)
 static int write_moved(struct db *db, const struct store_task *task, const struct store_task *from,
                        struct rnn_err *err)
 {
-    struct store_task to = {.facts = task->facts, .state = from->state};
+    struct store_task to = {.facts = task->facts, .state = from->state, .initial = from->initial};
     int rc;
 
     to.facts.position = from->state->position;
@@ -443,6 +489,8 @@ static int write_moved(struct db *db, const struct store_task *task, const struc
     rc = run(db, S_MOVE, err);
     if (rc == 0)
         rc = commit(db, &to, err);
+    if (rc == 0)
+        rc = write_initial(db, &to, err);
     for (size_t i = 0; rc == 0 && i < from->n_points; i++) {
         memcpy(to.point, from->points[i].name, sizeof(to.point));
         to.state = from->points[i].state;
