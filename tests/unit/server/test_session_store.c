@@ -34,38 +34,6 @@ static struct {
     uint64_t initial; /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
-static void fake_task_free(struct store_task *task)
-{
-    free(task->initial.state);
-    free(task->state);
-    free(task);
-}
-
-struct store_task *store_task_new(enum store_kind kind, const struct store_facts *facts,
-                                  const struct rnn_state *state)
-{
-    struct store_task *task = calloc(1, sizeof(*task));
-
-    if (task == NULL)
-        return NULL;
-    task->kind = kind;
-    task->facts = *facts;
-    if (state == NULL)
-        return task;
-    task->state = malloc(facts->state_bytes);
-    if (task->state == NULL) {
-        free(task);
-        return NULL;
-    }
-    memcpy(task->state, state, facts->state_bytes);
-    return task;
-}
-
-void store_task_free(struct store_task *task)
-{
-    fake_task_free(task);
-}
-
 int64_t store_row(struct store *store)
 {
     if (store != &the_store)
@@ -131,7 +99,7 @@ static enum store_kind finish(int rc)
     memmove(tasks, tasks + 1, --n_tasks * sizeof(struct store_task *));
     task->rc = rc != 0 ? rc : apply(task);
     if (task->home == NULL)
-        fake_task_free(task);
+        store_task_free(task);
     else
         shard_post(task->home, &task->message);
     (void)fake_run_messages();
