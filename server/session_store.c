@@ -156,7 +156,7 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
     session->n_tasks++;
     sessions->n_tasks++;
     if (is_of_state(kind))
-        session->used_ms = facts.used_ms;
+        session_touch(sessions, session);
     store_send(store_of(sessions), task);
     return true;
 }
