@@ -204,9 +204,7 @@ bool api_answers_steps(const struct rnn_model_info *info)
 
 bool api_language_model(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && !info->unsteppable &&
-           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
-           info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+    return info->language_model;
 }
 
 int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err)
@@ -215,6 +213,29 @@ int api_want_writer(const struct rnn_model_info *info, const char *verb, struct 
         return 0;
     return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
                        "model: only a model that predicts its own next token can %s", verb);
+}
+
+int api_window(const struct rnn_model_info *info, const struct config *config, int64_t asked,
+               size_t kept, size_t *window, struct rnn_err *err)
+{
+    int64_t preset = config->penalty_memory, max = config->penalty_memory_max;
+
+    *window = 0;
+    if (asked > 0 && !info->language_model)
+        return rnn_fail_at(err, REPLY_EINPUT, "penalty_memory", -1,
+                           "penalty_memory: only of a model that goes on with its own text");
+    if (asked >= 0)
+        *window = (size_t)asked;
+    else if (kept > 0)
+        *window = kept;
+    else if (info->language_model)
+        *window = (size_t)(preset < max ? preset : max);
+    if (*window <= (uint64_t)max)
+        return 0;
+    return rnn_fail_at(err, REPLY_EINPUT, "penalty_memory", -1,
+                       "penalty_memory: the state comes with %zu, at most %lld are allowed here "
+                       "(penalty_memory_max)",
+                       *window, (long long)max);
 }
 
 void api_refuse(struct request *request, const struct rnn_err *err)

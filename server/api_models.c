@@ -146,7 +146,10 @@ static void put_model(struct buf *out, const struct model_entry *entry, const st
                       const struct config *config)
 {
     const struct rnn_model_info *info = rnn_model_info(entry->model);
+    size_t window = 0, footprint;
 
+    (void)api_window(info, config, -1, 0, &window, NULL); /* the configured one, which is allowed */
+    footprint = session_footprint(entry->model, window);
     buf_puts(out, "{\"name\":");
     answer_text(out, entry->name);
     put_text_field(out, "task", task_name(info));
@@ -166,8 +169,8 @@ static void put_model(struct buf *out, const struct model_entry *entry, const st
     buf_putc(out, '}');
     put_field(out, "parameters", info->parameters);
     put_field(out, "state_bytes", info->state_bytes);
-    put_field(out, "session_bytes", session_footprint(info));
-    put_field(out, "sessions_in_memory", session_budget(config) / session_footprint(info));
+    put_field(out, "session_bytes", footprint);
+    put_field(out, "sessions_in_memory", session_budget(config) / footprint);
     put_texts_field(out, "initial_states", info->initial_states);
     put_field(out, "weight_bytes", info->weight_bytes);
     put_field(out, "table_bytes", info->table_bytes);

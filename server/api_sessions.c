@@ -51,8 +51,8 @@ int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1]
 static int read_session(void *out, const struct cJSON *body, const struct config *config,
                         struct rnn_err *err)
 {
-    static const char *const allowed[] = {"model",         "id",    "ttl_seconds",
-                                          "initial_state", "state", NULL};
+    static const char *const allowed[] = {
+        "model", "id", "ttl_seconds", "initial_state", "state", "penalty_memory", NULL};
     struct session_request *request = out;
     int rc = body_only(body, allowed, NULL, err);
 
@@ -60,6 +60,10 @@ static int read_session(void *out, const struct cJSON *body, const struct config
         rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
         rc = api_new_session_fields(body, request->id, &request->ttl_s, config, err);
+    request->penalty_memory = -1;
+    if (rc == 0)
+        rc = json_read_int(body, "", "penalty_memory", 0, config->penalty_memory_max,
+                           &request->penalty_memory, err);
     return rc == 0 ? read_state(request, body, err) : rc;
 }
 
@@ -109,7 +113,8 @@ struct create_op {
     char model_name[sizeof(((struct model_entry *)0)->name)];
     struct rnn_model *model; /* a reference */
     int64_t ttl_s;
-    struct rnn_state *state; /* to begin with */
+    struct rnn_state *state; /* [state_bytes] to begin with */
+    size_t state_bytes;
 };
 
 static void create_drop(struct session_op *op)
@@ -117,7 +122,7 @@ static void create_drop(struct session_op *op)
     struct create_op *create = (struct create_op *)op; /* its first member */
 
     if (create->state)
-        explicit_bzero(create->state, rnn_model_info(create->model)->state_bytes);
+        explicit_bzero(create->state, create->state_bytes);
     free(create->state);
     rnn_model_unref(create->model);
 }
@@ -142,7 +147,8 @@ static void run_create(struct session_op *op)
                                 .model_name = create->model_name,
                                 .model = create->model,
                                 .ttl_s = create->ttl_s,
-                                .state = create->state};
+                                .state = create->state,
+                                .state_bytes = create->state_bytes};
 
     bool granted = false;
 
@@ -178,25 +184,64 @@ static int fresh_seed(uint64_t *seed, struct rnn_err *err)
     return 0;
 }
 
-/* The state that the session begins with. */
-static int first_state(const struct session_request *what, const struct rnn_model *model,
-                       struct rnn_state *state, struct rnn_err *err)
+/* Memory for the state that a session with such a window begins with. */
+static int take_memory(struct create_op *create, size_t window, struct rnn_err *err)
 {
-    uint64_t seed;
-    int rc = fresh_seed(&seed, err);
-
-    if (rc < 0)
-        return rc;
-    if (what->state)
-        return api_state_read(model, what->state, what->state_len, "state", state, err);
-    if (what->initial_state[0])
-        return rnn_state_init_named(model, what->initial_state, state, seed, err);
-    rnn_state_init(model, state, seed);
-    return 0;
+    create->state_bytes = rnn_state_bytes(create->model, window);
+    create->state = calloc(1, create->state_bytes);
+    return create->state ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
 }
 
-/* An operation that will make a session at its `state`, which is to be filled in; NULL: answered.
- */
+static int begin_at_file(struct create_op *create, const struct session_request *what,
+                         const struct config *config, struct rnn_err *err)
+{
+    const struct rnn_model *model = create->model;
+    struct rnn_state *file = NULL;
+    size_t bytes = 0, window = 0;
+    int rc = rnn_state_read(model, what->state, what->state_len, &file, &bytes, err);
+
+    if (rc < 0) {
+        rnn_err_prefix(err, "state: ");
+        snprintf(err->param, sizeof err->param, "state");
+        return rc;
+    }
+    if (rnn_state_window(model, bytes, &window))
+        rc = api_window(rnn_model_info(model), config, what->penalty_memory, window, &window, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
+    if (rc == 0)
+        rnn_state_copy(model, create->state, create->state_bytes, file, bytes);
+    explicit_bzero(file, bytes);
+    free(file);
+    return rc;
+}
+
+/* The state that the session begins with. */
+static int begin(struct create_op *create, const struct session_request *what,
+                 const struct config *config, struct rnn_err *err)
+{
+    const struct rnn_model *model = create->model;
+    size_t window = 0;
+    uint64_t seed;
+    int rc;
+
+    if (what->state)
+        return begin_at_file(create, what, config, err);
+    rc = api_window(rnn_model_info(model), config, what->penalty_memory, 0, &window, err);
+    if (rc == 0)
+        rc = fresh_seed(&seed, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
+    if (rc < 0)
+        return rc;
+    rnn_state_init(model, create->state, seed);
+    rnn_state_forget(model, create->state, create->state_bytes);
+    return what->initial_state[0]
+               ? rnn_state_init_named(model, what->initial_state, create->state, seed, err)
+               : 0;
+}
+
+/* An operation that will make a session at its `state`, which is to be made; NULL: answered. */
 static struct create_op *create_new(struct request *request, const char *id, int64_t ttl_s,
                                     struct rnn_model *model, const char *model_name)
 {
@@ -211,25 +256,27 @@ static struct create_op *create_new(struct request *request, const char *id, int
     create->model = rnn_model_ref(model);
     snprintf(create->model_name, sizeof create->model_name, "%s", model_name);
     create->ttl_s = ttl_s;
-    create->state = calloc(1, rnn_model_info(model)->state_bytes);
-    if (create->state)
-        return create;
-    reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
-    op_free(&create->op);
-    return NULL;
+    return create;
 }
 
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
-                      const struct rnn_state *state)
+                      const struct rnn_state *state, size_t state_bytes)
 {
     struct create_op *create = create_new(request, id, ttl_s, model, model_name);
     struct rnn_err err = {0};
+    size_t window = 0;
+    int rc;
 
     if (!create)
         return;
-    memcpy(create->state, state, rnn_model_info(model)->state_bytes);
-    if (fresh_seed(&create->state->rng.seed, &err) == 0) {
+    (void)rnn_state_window(model, state_bytes, &window); /* it is a state's length */
+    rc = take_memory(create, window, &err);
+    if (rc == 0) {
+        memcpy(create->state, state, state_bytes);
+        rc = fresh_seed(&create->state->rng.seed, &err);
+    }
+    if (rc == 0) {
         op_submit(&create->op);
         return;
     }
@@ -246,7 +293,7 @@ static void create(struct request *request, const struct session_request *what,
 
     if (!create)
         return;
-    if (first_state(what, entry->model, create->state, &err) == 0) {
+    if (begin(create, what, shard_config(request->shard), &err) == 0) {
         op_submit(&create->op);
         return;
     }
@@ -364,14 +411,17 @@ void api_session_delete(struct request *request, const char *arg)
 static void reset_held(struct session_op *op)
 {
     struct rnn_model *model = session_model(&op->hold);
-    struct rnn_state *fresh = calloc(1, rnn_model_info(model)->state_bytes);
+    size_t bytes = session_state_bytes(&op->hold);
+    struct rnn_state *fresh = calloc(1, bytes);
     struct session_view view;
 
     op->result = session_view(op->work->sessions, op->id, op->key_name, &view);
     if (op->result == 0 && !fresh)
         op->result = SESSION_FAIL(REPLY_NO_MEMORY);
-    if (op->result == 0)
+    if (op->result == 0) {
         rnn_state_init(model, fresh, view.seed);
+        rnn_state_forget(model, fresh, bytes);
+    }
     op_release(op, fresh);
     free(fresh);
 }
@@ -467,7 +517,8 @@ static void fork_held(struct session_op *op)
     struct session_spec spec = {.key_name = op->key_name,
                                 .model_name = session_model_name(&op->hold),
                                 .model = session_model(&op->hold),
-                                .state = session_state(&op->hold)};
+                                .state = session_state(&op->hold),
+                                .state_bytes = session_state_bytes(&op->hold)};
     struct session_view parent;
 
     op->result = session_view(op->work->sessions, op->id, op->key_name, &parent);

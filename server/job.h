@@ -123,6 +123,7 @@ struct job {
     struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
     struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
     size_t n_sequences;
+    size_t state_bytes;        /* of each sequence's state, with what it remembers */
     bool asides;               /* set by prepare: all but the first look ahead, and end nowhere */
     bool partial;              /* set by the task: what has been computed so far is worth keeping */
     enum job_end end;          /* JOB_RUNNING until something ends it */
@@ -154,8 +155,9 @@ struct job {
     size_t answer_bytes;
     size_t n_open; /* sequences not yet closed */
     char *states;  /* [n_sequences][state_stride] */
-    size_t state_bytes, state_stride;
-    struct rnn_state *given; /* what `initial_state` or `sealed` are; NULL: neither was sent */
+    size_t state_stride;
+    struct rnn_state *given; /* [state_bytes] what `initial_state` or `sealed` are; NULL: neither
+                                was sent */
     struct trail trail;      /* of the first sequence, where it will be the session's */
     struct due deadline;
     struct session_hold hold;

@@ -229,6 +229,8 @@ void session_view_fill(const struct session *session, struct session_view *view)
         .busy = session->holder != NULL,
         .waiting = session->n_waiting,
     };
+    if (session->model != NULL)
+        (void)rnn_state_window(session->model, session->state_bytes, &view->window);
     memcpy(view->id, session->id, strlen(session->id) + 1);
     (void)strncpy(view->model, session->model_name, sizeof(view->model) - 1);
 }
@@ -283,7 +285,9 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         return NULL;
     memcpy(session->id, id, id_size);
     session->last = &session->first;
-    session->bytes = session->state_bytes = rnn_model_info(spec->model)->state_bytes;
+    session->state_bytes =
+        spec->state_bytes > 0 ? spec->state_bytes : rnn_model_info(spec->model)->state_bytes;
+    session->bytes = session->state_bytes;
     session->model = rnn_model_ref(spec->model);
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
@@ -294,10 +298,12 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         free(session);
         return NULL;
     }
-    if (spec->state != NULL)
+    if (spec->state != NULL) {
         memcpy(session->state, spec->state, session->state_bytes);
-    else
+    } else {
         rnn_state_init(spec->model, session->state, spec->seed);
+        rnn_state_forget(spec->model, session->state, session->state_bytes);
+    }
     session->position = session->state->position;
     session->seed = spec->state != NULL ? spec->state->rng.seed : spec->seed;
     session->hash = session_hash(sessions, session->owner, session->id);

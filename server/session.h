@@ -41,6 +41,7 @@ struct session_view {
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
     int64_t ttl_s;
     size_t bytes;  /* of its state, and of all that it can go back to; 0: on disk only */
+    size_t window; /* tokens that its penalties look back on; 0: none, or not known (usable) */
     bool resident; /* in memory */
     bool usable;   /* its model is served */
     bool busy;
@@ -65,6 +66,7 @@ struct session_spec {
     int64_t ttl_s;           /* 0: the configured one */
     uint64_t seed;
     const struct rnn_state *state; /* copied; NULL: initial */
+    size_t state_bytes;            /* of all its states; 0: info->state_bytes */
     bool transient;                /* ends with whoever makes it: never stored */
 };
 session_result session_create(struct sessions *sessions, const struct session_spec *spec,
@@ -110,6 +112,7 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
 
 /* While held.  The pointers are good until release. */
 const struct rnn_state *session_state(const struct session_hold *hold);
+size_t session_state_bytes(const struct session_hold *hold); /* of that one and all its points */
 struct rnn_model *session_model(const struct session_hold *hold); /* no extra reference */
 const char *session_model_name(const struct session_hold *hold);
 
@@ -134,10 +137,10 @@ bool session_save_forget(struct sessions *sessions, struct session_hold *hold, c
 session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
                                    struct session_hold *hold, bool *waits);
 
-/* Memory that all states together may take, over all workers; and what a session of a model takes
- * at rest, without snapshots and trail. */
+/* Memory that all states together may take, over all workers; and what a session of a model, with
+ * such a window, takes at rest, without snapshots and trail. */
 uint64_t session_budget(const struct config *config);
-size_t session_footprint(const struct rnn_model_info *info);
+size_t session_footprint(const struct rnn_model *model, size_t window);
 
 /* Tasks of this shard's sessions that the store has not given back: none may be left when the shard
  * ends. */

@@ -343,12 +343,12 @@ uint64_t session_budget(const struct config *config)
     return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
 }
 
-size_t session_footprint(const struct rnn_model_info *info)
+size_t session_footprint(const struct rnn_model *model, size_t window)
 {
     /* its id, its place in the table, and what malloc adds to two blocks */
     enum { MINTED_ID = 33, PLACE = sizeof(void *), BLOCKS = 2 * 16 };
 
-    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACE + BLOCKS;
+    return rnn_state_bytes(model, window) + sizeof(struct session) + MINTED_ID + PLACE + BLOCKS;
 }
 
 void session_wake(struct sessions *sessions, struct session *session)
@@ -402,6 +402,16 @@ void session_rest(struct sessions *sessions, struct session *session)
 
 /* ---- Coming back ---- */
 
+/* Whether what stands behind the model's part is whole, in its state and in its points. */
+static bool recalls(const struct session *session, const struct store_task *task)
+{
+    bool whole = rnn_state_recalls(session->model, task->state, session->state_bytes);
+
+    for (size_t i = 0; i < task->n_points; i++)
+        whole &= rnn_state_recalls(session->model, task->points[i].state, session->state_bytes);
+    return whole;
+}
+
 static bool install(struct sessions *sessions, struct session *session, struct store_task *task)
 {
     if (!session_points_restore(session, task->points, task->n_points))
@@ -436,9 +446,13 @@ static void on_loaded(struct shard *shard, struct message *message)
     struct store_task *task = (struct store_task *)message; /* its first member */
     struct sessions *sessions = shard->sessions;
     struct session *session = take_back(sessions, task);
-    enum reply_error error = load_error(task);
+    enum reply_error error;
 
     session->loading = false;
+    if (task->rc == 0 && !session->deleted && !recalls(session, task))
+        task->rc =
+            rnn_fail(&task->err, RNN_EFORMAT, "it remembers what are no tokens of its model");
+    error = load_error(task);
     if (session->deleted) {
         session_free(session);
     } else if (task->rc == 0 && install(sessions, session, task)) {

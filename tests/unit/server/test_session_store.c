@@ -94,7 +94,7 @@ static int apply(struct store_task *task)
     if (task->kind == STORE_LOAD) {
         if (!disk[row].there)
             return RNN_ENOENT;
-        task->state = calloc(1, STATE);
+        task->state = calloc(1, task->facts.state_bytes);
         if (task->state == NULL)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
@@ -203,27 +203,39 @@ static void room_set(union room *room, uint64_t position, uint64_t memory)
 
 /* ---- The world ---- */
 
-static session_result create(const char *id, int64_t ttl_s)
+static session_result create_with(const char *id, int64_t ttl_s, size_t window)
 {
+    const struct session_spec spec = {.id = id,
+                                      .key_name = "",
+                                      .model_name = "fake",
+                                      .model = model,
+                                      .ttl_s = ttl_s,
+                                      .state_bytes = rnn_state_bytes(model, window)};
     struct session_view view;
 
-    return session_create(
-        sessions,
-        &(struct session_spec){
-            .id = id, .key_name = "", .model_name = "fake", .model = model, .ttl_s = ttl_s},
-        &view);
+    return session_create(sessions, &spec, &view);
+}
+
+static session_result create(const char *id, int64_t ttl_s)
+{
+    return create_with(id, ttl_s, 0);
 }
 
 /* A new session, saved. */
-static void make(const char *id, int64_t ttl_s)
+static void make_with(const char *id, int64_t ttl_s, size_t window)
 {
     struct guest guest;
 
-    ck_assert_int_eq(create(id, ttl_s), 0);
+    ck_assert_int_eq(create_with(id, ttl_s, window), 0);
     ck_assert_int_eq(enter(&guest, id), 0);
     (void)session_save_new(sessions, &guest.hold);
     finish_all();
     session_release(sessions, &guest.hold, NULL, NULL);
+}
+
+static void make(const char *id, int64_t ttl_s)
+{
+    make_with(id, ttl_s, 0);
 }
 
 /* A commit as a request makes it, with an undisturbed store. */
@@ -571,6 +583,21 @@ START_TEST(a_load_that_fails_says_why_and_may_be_tried_again)
         ck_assert_int_eq(two.reason, cases[i].reply);
     }
     assert_memory("a", 77);
+}
+END_TEST
+
+/* The fake disk gives back zeros where the window was. */
+START_TEST(what_comes_back_without_a_window_is_damaged)
+{
+    struct guest guest;
+
+    world.config.session_memory_bytes = 1;
+    make_with("w", 0, 4);
+    ck_assert(!is_resident("w"));
+    ck_assert_int_eq(enter(&guest, "w"), 0);
+    (void)finish(0);
+    ck_assert_int_eq(guest.refused, 1);
+    ck_assert_int_eq(guest.reason, REPLY_SESSION_DAMAGED);
 }
 END_TEST
 
@@ -959,6 +986,7 @@ int main(void)
     tcase_add_test(tcase, who_holds_a_session_keeps_it_in_memory);
     tcase_add_test(tcase, the_line_waits_for_the_load_in_order);
     tcase_add_test(tcase, a_load_that_fails_says_why_and_may_be_tried_again);
+    tcase_add_test(tcase, what_comes_back_without_a_window_is_damaged);
     tcase_add_test(tcase, who_leaves_the_line_of_a_load_is_not_granted);
     tcase_add_test(tcase, deleted_while_it_is_loaded);
     tcase_add_test(tcase, deleted_while_it_is_saved);
