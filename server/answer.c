@@ -142,12 +142,15 @@ void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_d
     buf_free(&bytes);
 }
 
-void answer_session_open(struct buf *out, const struct session_view *view)
+void answer_session(struct buf *out, const struct session_view *view, struct models *models)
 {
     buf_puts(out, "{\"id\":");
     answer_text(out, view->id);
     buf_puts(out, ",\"model\":");
     answer_text(out, view->model);
+    buf_puts(out, ",\"fingerprint\":");
+    answer_text(out, view->fingerprint);
+    put_bool(out, ",\"current\":", models_serves(models, view->model, view->fingerprint));
     buf_puts(out, ",\"position\":");
     buf_u64(out, view->position);
     buf_puts(out, ",\"created_at\":");
@@ -169,10 +172,4 @@ void answer_session_open(struct buf *out, const struct session_view *view)
     put_bool(out, ",\"busy\":", view->busy);
     buf_puts(out, ",\"waiting\":");
     buf_u64(out, view->waiting);
-}
-
-void answer_session(struct buf *out, const struct session_view *view)
-{
-    answer_session_open(out, view);
-    buf_putc(out, '}');
 }

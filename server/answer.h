@@ -9,6 +9,7 @@
 #include "base/buf.h"
 #include "core/rnn.h"
 #include "server/job.h"
+#include "server/models.h"
 #include "server/session.h"
 
 /* A JSON string of a NUL-terminated text; null for NULL. */
@@ -40,9 +41,9 @@ void answer_ids(struct buf *out, const uint32_t *tokens, size_t n);
 void answer_decoded(struct buf *out, const struct rnn_model *model, struct rnn_decoder decoder,
                     const uint32_t *tokens, size_t n);
 
-/* A session as GET /sessions/{id} shows it. */
-void answer_session(struct buf *out, const struct session_view *view);
-void answer_session_open(struct buf *out, const struct session_view *view); /* without the '}' */
+/* A session as GET /sessions/{id} shows it, without the '}'; `models` says whether its weights are
+ * those that are served. */
+void answer_session(struct buf *out, const struct session_view *view, struct models *models);
 
 /* Upper bounds, for refusing answers over the limit before computing them. */
 #define ANSWER_FLOAT_BYTES 17  /* -1.17549435e-38 and a comma */

@@ -227,9 +227,6 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
-/* The answer to what is the matter with a state. */
-void api_state_refuse(struct request *request, const struct rnn_err *err);
-
 /* The fields of every call that opens a session: id and ttl_seconds. */
 int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
                            const struct config *config, struct rnn_err *err);
@@ -238,6 +235,7 @@ int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1]
  * was said), as the state that it begins with remembers (0: none), or as are configured. */
 int api_window(const struct rnn_model_info *info, const struct config *config, int64_t asked,
                size_t kept, size_t *window, struct rnn_err *err);
+size_t api_window_preset(const struct rnn_model_info *info, const struct config *config);
 
 /* Opens a session at a state (copied) with a fresh seed, and answers. */
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,

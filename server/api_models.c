@@ -143,13 +143,12 @@ static void put_versions(struct buf *out, const struct model_entry *entry,
 }
 
 static void put_model(struct buf *out, const struct model_entry *entry, const struct older *older,
-                      const struct config *config)
+                      const struct server *server)
 {
     const struct rnn_model_info *info = rnn_model_info(entry->model);
-    size_t window = 0, footprint;
+    const struct config *config = atomic_load_explicit(&server->config, memory_order_acquire);
+    size_t footprint = session_footprint(entry->model, api_window_preset(info, config));
 
-    (void)api_window(info, config, -1, 0, &window, NULL); /* the configured one, which is allowed */
-    footprint = session_footprint(entry->model, window);
     buf_puts(out, "{\"name\":");
     answer_text(out, entry->name);
     put_text_field(out, "task", task_name(info));
@@ -170,7 +169,7 @@ static void put_model(struct buf *out, const struct model_entry *entry, const st
     put_field(out, "parameters", info->parameters);
     put_field(out, "state_bytes", info->state_bytes);
     put_field(out, "session_bytes", footprint);
-    put_field(out, "sessions_in_memory", session_budget(config) / footprint);
+    put_field(out, "sessions_in_memory", session_budget(server) / footprint);
     put_texts_field(out, "initial_states", info->initial_states);
     put_field(out, "weight_bytes", info->weight_bytes);
     put_field(out, "table_bytes", info->table_bytes);
@@ -216,13 +215,13 @@ static void put_unloaded(struct buf *out, const struct model_entry *entries, siz
 }
 
 static void put_list(struct buf *out, const struct model_entry *entries, size_t n,
-                     const struct older *older, const struct config *config)
+                     const struct older *older, const struct server *server)
 {
     buf_puts(out, "{\"models\":[");
     for (size_t i = 0; i < n; i++) {
         if (i > 0)
             buf_putc(out, ',');
-        put_model(out, &entries[i], older, config);
+        put_model(out, &entries[i], older, server);
     }
     buf_putc(out, ']');
     put_unloaded(out, entries, n, older);
@@ -243,7 +242,7 @@ void api_model_list(struct request *request, const char *arg)
         models_list_old(models, &older.entries, &older.n, &err) < 0) {
         reply_failure(request, &err);
     } else {
-        put_list(&body, entries, n, &older, shard_config(request->shard));
+        put_list(&body, entries, n, &older, request->shard->server);
         reply_json(request, 200, &body);
         models_list_free(older.entries, older.n);
     }
@@ -262,7 +261,7 @@ void api_model_get(struct request *request, const char *arg)
     if (models_list_old(request->shard->server->models, &older.entries, &older.n, &err) < 0) {
         reply_failure(request, &err);
     } else {
-        put_model(&body, &entry, &older, shard_config(request->shard));
+        put_model(&body, &entry, &older, request->shard->server);
         reply_json(request, 200, &body);
         models_list_free(older.entries, older.n);
     }

@@ -76,7 +76,8 @@ static void list_reply(struct list_op *op)
 
         if (n > 0)
             buf_putc(&body, ',');
-        answer_session(&body, view);
+        answer_session(&body, view, op->home->server->models);
+        buf_putc(&body, '}');
         last = view->id;
     }
     buf_puts(&body, "],\"next\":");

@@ -12,14 +12,6 @@
 #include "server/metrics.h"
 #include "server/session_op.h"
 
-/* ---- What any reader of a state says ---- */
-
-void api_state_refuse(struct request *request, const struct rnn_err *err)
-{
-    metrics_count(request->shard->metrics, M_REJECTED_INPUT, 1);
-    reply_error(request, reply_error_of_state(err), err->param, "%s", err->text);
-}
-
 /* ---- Get ---- */
 
 static void get_held(struct session_op *op)

@@ -111,9 +111,10 @@ int fork_request_read(void *count, const char *text, size_t len, const struct co
 struct create_op {
     struct session_op op;
     char model_name[sizeof(((struct model_entry *)0)->name)];
-    struct rnn_model *model; /* a reference */
     int64_t ttl_s;
-    struct rnn_state *state; /* [state_bytes] to begin with */
+    struct session_request what; /* how to begin, where there is no `state` yet */
+    struct rnn_model *model;     /* a reference; NULL: what is served when the session is made */
+    struct rnn_state *state;     /* [state_bytes] to begin with */
     size_t state_bytes;
 };
 
@@ -125,6 +126,7 @@ static void create_drop(struct session_op *op)
         explicit_bzero(create->state, create->state_bytes);
     free(create->state);
     rnn_model_unref(create->model);
+    session_request_free(&create->what);
 }
 
 static void create_saved(struct session_op *op)
@@ -139,19 +141,127 @@ static void create_undo(struct session_op *op)
     (void)session_delete(op->work->sessions, op->id, op->key_name); /* made just now */
 }
 
+static int fresh_seed(uint64_t *seed, struct rnn_err *err)
+{
+    if (getrandom(seed, sizeof *seed, 0) != (ssize_t)sizeof *seed)
+        return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
+    *seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
+    return 0;
+}
+
+/* Memory for the state that a session with such a window begins with. */
+static int take_memory(struct create_op *create, size_t window, struct rnn_err *err)
+{
+    create->state_bytes = rnn_state_bytes(create->model, window);
+    create->state = calloc(1, create->state_bytes);
+    return create->state ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
+
+/* How many tokens penalties look back on, where the state comes with `kept`. */
+static int choose_window(const struct create_op *create, size_t kept, size_t *window,
+                         struct rnn_err *err)
+{
+    return api_window(rnn_model_info(create->model), shard_config(create->op.work),
+                      create->what.penalty_memory, kept, window, err);
+}
+
+static int begin_at_file(struct create_op *create, struct rnn_err *err)
+{
+    const struct rnn_model *model = create->model;
+    struct rnn_state *file = NULL;
+    size_t bytes = 0, window = 0;
+    int rc = rnn_state_read(model, create->what.state, create->what.state_len, &file, &bytes, err);
+
+    if (rc < 0) {
+        rnn_err_prefix(err, "state: ");
+        snprintf(err->param, sizeof err->param, "state");
+        return rc;
+    }
+    if (rnn_state_window(model, bytes, &window))
+        rc = choose_window(create, window, &window, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
+    if (rc == 0)
+        rnn_state_copy(model, create->state, create->state_bytes, file, bytes);
+    explicit_bzero(file, bytes);
+    free(file);
+    return rc;
+}
+
+/* The state that the session begins with. */
+static int first_state(struct create_op *create, struct rnn_err *err)
+{
+    const char *initial = create->what.initial_state;
+    const struct rnn_model *model = create->model;
+    size_t window = 0;
+    uint64_t seed;
+    int rc;
+
+    if (create->what.state)
+        return begin_at_file(create, err);
+    rc = choose_window(create, 0, &window, err);
+    if (rc == 0)
+        rc = fresh_seed(&seed, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
+    if (rc < 0)
+        return rc;
+    rnn_state_init(model, create->state, seed);
+    rnn_state_forget(model, create->state, create->state_bytes);
+    return initial[0] ? rnn_state_init_named(model, initial, create->state, seed, err) : 0;
+}
+
+/* The model as it is served now, on the shard that makes the session: what has been replaced while
+ * the request travelled nobody begins on.  Whoever begins before that is met by the walk over this
+ * shard that follows a change (api_model_change.c).  The operation has failed where this has. */
+static bool take_model(struct create_op *create)
+{
+    struct models *models = create->op.work->server->models;
+    struct model_entry entry;
+    struct rnn_err err = {0};
+    const char *why_not;
+
+    if (models_get(models, create->model_name, &entry, &err) < 0) {
+        op_fail(&create->op, reply_error_of(&err), &err);
+        return false;
+    }
+    create->model = entry.model;
+    why_not = rnn_model_info(entry.model)->unsteppable;
+    if (!why_not)
+        return true;
+    rnn_fail_at(&err, RNN_EUNSUPPORTED, "model", -1, "model: '%s' cannot hold a session: %s",
+                entry.name, why_not);
+    op_fail(&create->op, REPLY_NOT_POSSIBLE, &err);
+    return false;
+}
+
+static bool begin(struct create_op *create)
+{
+    struct rnn_err err = {0};
+
+    if (!take_model(create))
+        return false;
+    if (first_state(create, &err) == 0)
+        return true;
+    metrics_count(create->op.work->metrics, M_REJECTED_INPUT, 1);
+    op_fail(&create->op, reply_error_of_state(&err), &err);
+    return false;
+}
+
 static void run_create(struct session_op *op)
 {
     struct create_op *create = (struct create_op *)op; /* its first member */
-    struct session_spec spec = {.id = op->id,
-                                .key_name = op->key_name,
-                                .model_name = create->model_name,
-                                .model = create->model,
-                                .ttl_s = create->ttl_s,
-                                .state = create->state,
-                                .state_bytes = create->state_bytes};
-
+    struct session_spec spec = {.id = op->id, .key_name = op->key_name, .ttl_s = create->ttl_s};
     bool granted = false;
 
+    if (!create->model && !begin(create)) {
+        op_return(op);
+        return;
+    }
+    spec.model_name = create->model_name;
+    spec.model = create->model;
+    spec.state = create->state;
+    spec.state_bytes = create->state_bytes;
     op->result = session_create(op->work->sessions, &spec, &op->views[0]);
     if (op->result == 0) {
         snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
@@ -172,78 +282,14 @@ static void reply_created(const struct session_op *op)
 
     snprintf(location, sizeof location, "/sessions/%s", op->views[0].id);
     http_reply_header(op->request, "Location", location);
-    answer_session(&body, &op->views[0]);
+    op_put_view(op, &body, &op->views[0]);
+    buf_putc(&body, '}');
     reply_json(op->request, 201, &body);
 }
 
-static int fresh_seed(uint64_t *seed, struct rnn_err *err)
-{
-    if (getrandom(seed, sizeof *seed, 0) != (ssize_t)sizeof *seed)
-        return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
-    *seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
-    return 0;
-}
-
-/* Memory for the state that a session with such a window begins with. */
-static int take_memory(struct create_op *create, size_t window, struct rnn_err *err)
-{
-    create->state_bytes = rnn_state_bytes(create->model, window);
-    create->state = calloc(1, create->state_bytes);
-    return create->state ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
-}
-
-static int begin_at_file(struct create_op *create, const struct session_request *what,
-                         const struct config *config, struct rnn_err *err)
-{
-    const struct rnn_model *model = create->model;
-    struct rnn_state *file = NULL;
-    size_t bytes = 0, window = 0;
-    int rc = rnn_state_read(model, what->state, what->state_len, &file, &bytes, err);
-
-    if (rc < 0) {
-        rnn_err_prefix(err, "state: ");
-        snprintf(err->param, sizeof err->param, "state");
-        return rc;
-    }
-    if (rnn_state_window(model, bytes, &window))
-        rc = api_window(rnn_model_info(model), config, what->penalty_memory, window, &window, err);
-    if (rc == 0)
-        rc = take_memory(create, window, err);
-    if (rc == 0)
-        rnn_state_copy(model, create->state, create->state_bytes, file, bytes);
-    explicit_bzero(file, bytes);
-    free(file);
-    return rc;
-}
-
-/* The state that the session begins with. */
-static int begin(struct create_op *create, const struct session_request *what,
-                 const struct config *config, struct rnn_err *err)
-{
-    const struct rnn_model *model = create->model;
-    size_t window = 0;
-    uint64_t seed;
-    int rc;
-
-    if (what->state)
-        return begin_at_file(create, what, config, err);
-    rc = api_window(rnn_model_info(model), config, what->penalty_memory, 0, &window, err);
-    if (rc == 0)
-        rc = fresh_seed(&seed, err);
-    if (rc == 0)
-        rc = take_memory(create, window, err);
-    if (rc < 0)
-        return rc;
-    rnn_state_init(model, create->state, seed);
-    rnn_state_forget(model, create->state, create->state_bytes);
-    return what->initial_state[0]
-               ? rnn_state_init_named(model, what->initial_state, create->state, seed, err)
-               : 0;
-}
-
-/* An operation that will make a session at its `state`, which is to be made; NULL: answered. */
+/* An operation that will make a session; NULL: answered. */
 static struct create_op *create_new(struct request *request, const char *id, int64_t ttl_s,
-                                    struct rnn_model *model, const char *model_name)
+                                    const char *model_name)
 {
     struct create_op *create = op_new(request, sizeof *create, id, 1);
 
@@ -253,7 +299,6 @@ static struct create_op *create_new(struct request *request, const char *id, int
     create->op.run = run_create;
     create->op.undo = create_undo;
     create->op.reply = reply_created;
-    create->model = rnn_model_ref(model);
     snprintf(create->model_name, sizeof create->model_name, "%s", model_name);
     create->ttl_s = ttl_s;
     return create;
@@ -263,63 +308,46 @@ void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
                       const struct rnn_state *state, size_t state_bytes)
 {
-    struct create_op *create = create_new(request, id, ttl_s, model, model_name);
+    struct create_op *create = create_new(request, id, ttl_s, model_name);
     struct rnn_err err = {0};
-    size_t window = 0;
-    int rc;
 
     if (!create)
         return;
-    (void)rnn_state_window(model, state_bytes, &window); /* it is a state's length */
-    rc = take_memory(create, window, &err);
-    if (rc == 0) {
+    create->model = rnn_model_ref(model);
+    create->state_bytes = state_bytes;
+    create->state = malloc(state_bytes);
+    if (!create->state) {
+        reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
+    } else {
         memcpy(create->state, state, state_bytes);
-        rc = fresh_seed(&create->state->rng.seed, &err);
+        if (fresh_seed(&create->state->rng.seed, &err) == 0) {
+            op_submit(&create->op);
+            return;
+        }
+        reply_failure(request, &err);
     }
-    if (rc == 0) {
-        op_submit(&create->op);
-        return;
-    }
-    reply_failure(request, &err);
-    op_free(&create->op);
-}
-
-static void create(struct request *request, const struct session_request *what,
-                   const struct model_entry *entry)
-{
-    struct create_op *create =
-        create_new(request, what->id, what->ttl_s, entry->model, entry->name);
-    struct rnn_err err = {0};
-
-    if (!create)
-        return;
-    if (begin(create, what, shard_config(request->shard), &err) == 0) {
-        op_submit(&create->op);
-        return;
-    }
-    api_state_refuse(request, &err);
     op_free(&create->op);
 }
 
 void api_session_create(struct request *request, const char *arg)
 {
     struct session_request what;
+    struct create_op *create = NULL;
     struct model_entry entry;
-    const char *why_not;
 
     (void)arg;
     if (!api_read(request, session_request_read, &what))
         return;
-    if (api_model(request, what.model, &entry)) {
-        why_not = rnn_model_info(entry.model)->unsteppable;
-        if (why_not)
-            reply_error(request, REPLY_NOT_POSSIBLE, "model",
-                        "model: '%s' cannot hold a session: %s", entry.name, why_not);
-        else
-            create(request, &what, &entry);
+    if (api_model(request, what.model, &entry)) { /* which one is meant */
+        create = create_new(request, what.id, what.ttl_s, entry.name);
         rnn_model_unref(entry.model);
     }
-    session_request_free(&what);
+    if (!create) {
+        session_request_free(&what);
+        return;
+    }
+    create->what = what;
+    op_submit(&create->op);
 }
 
 /* ---- Get, delete ---- */
@@ -341,7 +369,7 @@ static void reply_got(const struct session_op *op)
 {
     struct buf body = {0};
 
-    answer_session_open(&body, &op->views[0]);
+    op_put_view(op, &body, &op->views[0]);
     buf_put(&body, op->out.data, op->out.len);
     buf_putc(&body, '}');
     reply_json(op->request, 200, &body);
@@ -534,7 +562,7 @@ static void reply_forked(const struct session_op *op)
 {
     struct buf body = {0};
 
-    op_put_views(&body, op->views, op->n_views);
+    op_put_views(op, &body);
     buf_putc(&body, '}');
     reply_json(op->request, 201, &body);
 }

@@ -116,10 +116,8 @@ static bool make_session(struct request *request, const struct model_entry *entr
                                    .transient = true};
     struct session_view view;
     session_result rc = SESSION_FAIL(REPLY_INTERNAL);
-    size_t window = 0;
+    size_t window = api_window_preset(rnn_model_info(entry->model), shard_config(request->shard));
 
-    (void)api_window(rnn_model_info(entry->model), shard_config(request->shard), -1, 0, &window,
-                     NULL); /* the configured one, which is allowed */
     session.state_bytes = rnn_state_bytes(entry->model, window);
     if (getrandom(&session.seed, sizeof session.seed, 0) == (ssize_t)sizeof session.seed) {
         session.seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */

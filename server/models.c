@@ -353,7 +353,7 @@ static struct model_entry *version_of(const struct models *models, const struct 
     return NULL;
 }
 
-bool models_enter(struct models *models, const char *name, struct rnn_model *model)
+bool models_enter(struct models *models, const struct rnn_model *model)
 {
     struct model_entry *version;
 
@@ -361,11 +361,6 @@ bool models_enter(struct models *models, const char *name, struct rnn_model *mod
         return true;
     pthread_mutex_lock(&models->lock);
     version = version_of(models, model);
-    if (version == NULL && grow(&models->old, models->n_old, &models->cap_old)) {
-        version = &models->old[models->n_old++];
-        *version = (struct model_entry){.model = rnn_model_ref(model)};
-        (void)snprintf(version->name, sizeof(version->name), "%s", name);
-    }
     if (version != NULL)
         version->n_sessions++;
     pthread_mutex_unlock(&models->lock);
@@ -399,6 +394,20 @@ bool models_know(struct models *models, const struct rnn_model *model)
     known = version_of(models, model) != NULL;
     pthread_mutex_unlock(&models->lock);
     return known;
+}
+
+bool models_serves(struct models *models, const char *name, const char *fingerprint)
+{
+    const struct model_entry *entry;
+    bool serves;
+
+    if (models == NULL)
+        return true;
+    pthread_mutex_lock(&models->lock);
+    entry = name[0] != '\0' ? find(models, name) : NULL;
+    serves = entry != NULL && strcmp(rnn_model_info(entry->model)->fingerprint, fingerprint) == 0;
+    pthread_mutex_unlock(&models->lock);
+    return serves;
 }
 
 /* ---- Changes ---- */

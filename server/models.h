@@ -56,14 +56,17 @@ const char *const *models_to_import(const struct models *models);
 
 /* ---- Versions that somebody stands on.  Any thread; `models` may be NULL: nobody counts. ---- */
 
-/* A session stands on this version from now on.  A model that is in the table no more, under any
- * name, is known again as an old version.  False without memory for that. */
-bool models_enter(struct models *models, const char *name, struct rnn_model *model);
+/* A session stands on this version from now on.  False: it is neither served nor stood on any more,
+ * and whoever comes so late is to take what is served now. */
+bool models_enter(struct models *models, const struct rnn_model *model);
 /* And no more: an old version is let go with its last session. */
 void models_leave(struct models *models, const struct rnn_model *model);
 
 /* Whether the version is served or stood on. */
 bool models_know(struct models *models, const struct rnn_model *model);
+
+/* Whether what is served under that name now are the weights of that fingerprint. */
+bool models_serves(struct models *models, const char *name, const char *fingerprint);
 
 /* ---- Changes ---- */
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <malloc.h>
+#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -358,9 +359,24 @@ static void shards_end(struct daemon *d)
     free(d->beats);
 }
 
-static unsigned workers_of(const struct config *config)
+/* One for each processor that the process may run on, and no more than its group's share of them.
+ */
+static unsigned workers_of(const struct daemon *d)
 {
-    return config->workers > 0 ? (unsigned)config->workers : uv_available_parallelism();
+    const struct config *config = config_of(d);
+    unsigned n = uv_available_parallelism(); /* by sched_getaffinity() */
+
+    if (config->workers > 0)
+        return (unsigned)config->workers;
+    return n <= d->server.machine.cpus ? n : (unsigned)ceil(d->server.machine.cpus);
+}
+
+static void log_machine(const struct daemon *d)
+{
+    log_line(CONFIG_LOG_INFO, "machine", LOG_NUMBER("workers", workers_of(d)),
+             LOG_NUMBER("host_memory_bytes", d->server.machine.host_bytes),
+             LOG_NUMBER("memory_bytes", d->server.machine.memory_bytes),
+             LOG_NUMBER("session_memory_bytes", session_budget(&d->server)));
 }
 
 /* ---- Sessions that were there before ---- */
@@ -415,13 +431,14 @@ static int serve(struct daemon *d, struct rnn_err *err)
 {
     const struct config *config = config_of(d);
     size_t wanted = (size_t)config->connections_max;
-    size_t connections_max = listener_connections_max(wanted, workers_of(config));
+    size_t connections_max = listener_connections_max(wanted, workers_of(d));
     int rc;
 
     if (connections_max < wanted)
         log_line(CONFIG_LOG_WARNING, "connections_max lowered to what file descriptors allow",
                  LOG_NUMBER("connections_max", connections_max), LOG_NUMBER("wanted", wanted));
-    rc = shards_open(d, workers_of(config), err);
+    log_machine(d);
+    rc = shards_open(d, workers_of(d), err);
     if (rc == 0)
         rc = sessions_open(d, err);
     if (rc == 0)
@@ -511,6 +528,7 @@ int server_run(const struct config *config, const struct server_source *source)
     d.server.started_ns = now_ns();
     atomic_store_explicit(&d.server.config, config, memory_order_release);
     log_start((enum config_log_level)config->log_level, (enum config_log_format)config->log_format);
+    machine_look(&d.server.machine, "");
     rc = start(&d, &err);
     if (rc < 0)
         log_failure("cannot start", &err);

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/machine.h"
 #include "config/config.h"
 
 struct shard;
@@ -35,6 +36,7 @@ struct server {
     atomic_uint n_connections;
     atomic_size_t n_sessions;
     uint64_t started_ns;
+    struct machine machine;     /* as it was found at start */
     unsigned char seal_key[32]; /* of states that clients keep (seal.h); fixed after start */
 };
 

@@ -216,6 +216,8 @@ void session_touch(const struct sessions *sessions, struct session *session)
 
 void session_view_fill(const struct session *session, struct session_view *view)
 {
+    const char *fingerprint = session_fingerprint(session);
+
     *view = (struct session_view){
         .position = session->position,
         .seed = session->seed,
@@ -233,6 +235,7 @@ void session_view_fill(const struct session *session, struct session_view *view)
         (void)rnn_state_window(session->model, session->state_bytes, &view->window);
     memcpy(view->id, session->id, strlen(session->id) + 1);
     (void)strncpy(view->model, session->model_name, sizeof(view->model) - 1);
+    memcpy(view->fingerprint, fingerprint, strlen(fingerprint) + 1);
 }
 
 /* ---- Making ---- */
@@ -292,8 +295,7 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
     session->state = malloc(session->state_bytes);
-    if (session->owner == NULL || session->model_name == NULL || session->state == NULL ||
-        !models_enter(models_of(sessions), spec->model_name, spec->model)) {
+    if (session->owner == NULL || session->model_name == NULL || session->state == NULL) {
         state_free(session);
         free(session);
         return NULL;
@@ -329,6 +331,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     char minted[SESSION_ID_MAX + 1];
     const char *id = spec->id;
     struct session *session, *old;
+    bool known;
 
     if (id == NULL || id[0] == '\0') {
         if (!id_mint(sessions, spec->key_name, minted))
@@ -341,10 +344,13 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     }
     if (!count_one_more(sessions))
         return SESSION_FAIL(REPLY_SESSION_LIMIT);
-    session = session_new(sessions, spec, id);
+    known = models_enter(models_of(sessions), spec->model);
+    session = known ? session_new(sessions, spec, id) : NULL;
     if (session == NULL) {
+        if (known)
+            models_leave(models_of(sessions), spec->model);
         atomic_fetch_sub_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
-        return SESSION_FAIL(REPLY_NO_MEMORY);
+        return SESSION_FAIL(known ? REPLY_NO_MEMORY : REPLY_SESSION_ORPHANED);
     }
     old = session_table_find(sessions, spec->key_name, id);
     if (old != NULL)
@@ -377,8 +383,7 @@ struct session *session_restore(struct sessions *sessions, const struct store_fa
     if (model == NULL)
         session->orphan_of = session_name_keep(sessions, facts->fingerprint);
     if (session->owner == NULL || session->model_name == NULL ||
-        (model != NULL ? !models_enter(models_of(sessions), facts->model, model)
-                       : session->orphan_of == NULL)) {
+        (model != NULL ? !models_enter(models_of(sessions), model) : session->orphan_of == NULL)) {
         free(session);
         return NULL;
     }

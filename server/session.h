@@ -36,6 +36,7 @@ void sessions_free(struct sessions *sessions);
 struct session_view {
     char id[SESSION_ID_MAX + 1];
     char model[128];
+    char fingerprint[65]; /* of the weights that it stands on */
     uint64_t position;
     uint64_t seed;
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
@@ -137,9 +138,9 @@ bool session_save_forget(struct sessions *sessions, struct session_hold *hold, c
 session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
                                    struct session_hold *hold, bool *waits);
 
-/* Memory that all states together may take, over all workers; and what a session of a model, with
- * such a window, takes at rest, without snapshots and trail. */
-uint64_t session_budget(const struct config *config);
+/* Memory that all states together may take, over all workers, as the settings stand; and what a
+ * session of a model, with such a window, takes at rest, without snapshots and trail. */
+uint64_t session_budget(const struct server *server);
 size_t session_footprint(const struct rnn_model *model, size_t window);
 
 /* Tasks of this shard's sessions that the store has not given back: none may be left when the shard

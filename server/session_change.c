@@ -17,12 +17,9 @@
 static bool same_weights(const struct session *session, const struct rnn_model *model)
 {
     const struct rnn_model_info *info = rnn_model_info(model);
-    const char *fingerprint =
-        session->model != NULL ? rnn_model_info(session->model)->fingerprint : session->orphan_of;
-
     size_t window;
 
-    return strcmp(fingerprint, info->fingerprint) == 0 &&
+    return strcmp(session_fingerprint(session), info->fingerprint) == 0 &&
            rnn_state_window(model, session->state_bytes, &window);
 }
 
@@ -61,29 +58,35 @@ static bool fits(const struct session *session, const struct rnn_model *to)
 
 /* ---- Going over ---- */
 
-/* It stands on `model` from now on.  False without memory. */
-static bool stand_on(struct sessions *sessions, struct session *session, struct rnn_model *model)
+static struct models *models_of(const struct sessions *sessions)
 {
-    struct models *models = sessions->shard->server->models;
+    return sessions->shard->server->models;
+}
 
-    if (!models_enter(models, session->model_name, model))
-        return false;
+/* It stands on `model`, which it has entered, from now on. */
+static void stand_on(struct sessions *sessions, struct session *session, struct rnn_model *model)
+{
     if (session->model != NULL)
-        models_leave(models, session->model);
+        models_leave(models_of(sessions), session->model);
     rnn_model_unref(session->model);
     session->model = rnn_model_ref(model);
     session->orphan_of = NULL;
-    return true;
 }
 
-/* Nobody holds it.  False: it stays, for want of memory. */
+/* Nobody holds it.  False: it stays, for want of memory, or because those weights have been
+ * replaced, too. */
 static bool go_over(struct sessions *sessions, struct session *session, struct rnn_model *model,
                     struct sessions_change *change)
 {
-    if (session->row == 0 || same_weights(session, model))
-        return stand_on(sessions, session, model);
+    if (!models_enter(models_of(sessions), model))
+        return false;
+    if (session->row == 0 || same_weights(session, model)) {
+        stand_on(sessions, session, model);
+        return true;
+    }
     session->moving_to = rnn_model_ref(model);
     if (!session_store_move(sessions, session, change)) {
+        models_leave(models_of(sessions), model);
         rnn_model_unref(session->moving_to);
         session->moving_to = NULL;
         return false;
@@ -105,10 +108,13 @@ void session_moved(struct sessions *sessions, struct session *session,
 {
     struct rnn_model *model = session->moving_to;
     /* what the store never had, it need not rewrite */
-    bool moved = (rc == 0 || (rc == RNN_ENOENT && session->state != NULL)) && !session->deleted &&
-                 stand_on(sessions, session, model);
+    bool moved = (rc == 0 || (rc == RNN_ENOENT && session->state != NULL)) && !session->deleted;
 
     session->moving_to = NULL;
+    if (moved)
+        stand_on(sessions, session, model);
+    else
+        models_leave(models_of(sessions), model);
     rnn_model_unref(model);
     if (session->deleted)
         session_free(session);

@@ -133,6 +133,13 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 /* It was used now. */
 void session_touch(const struct sessions *sessions, struct session *session);
 
+/* Of the weights that it stands on, served or not. */
+static inline const char *session_fingerprint(const struct session *session)
+{
+    return session->model != NULL ? rnn_model_info(session->model)->fingerprint
+                                  : session->orphan_of;
+}
+
 void session_view_fill(const struct session *session, struct session_view *view);
 
 /* It has ended, and nobody uses it: a tombstone from now on, or gone. */

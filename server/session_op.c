@@ -273,7 +273,8 @@ void op_reply_view(const struct session_op *op)
 {
     struct buf body = {0};
 
-    answer_session(&body, &op->views[0]);
+    op_put_view(op, &body, &op->views[0]);
+    buf_putc(&body, '}');
     reply_json(op->request, 200, &body);
 }
 
@@ -285,13 +286,19 @@ void op_reply_json(const struct session_op *op)
     reply_json(op->request, 200, &body);
 }
 
-void op_put_views(struct buf *body, const struct session_view *views, size_t n)
+void op_put_view(const struct session_op *op, struct buf *body, const struct session_view *view)
+{
+    answer_session(body, view, op->home->server->models);
+}
+
+void op_put_views(const struct session_op *op, struct buf *body)
 {
     buf_puts(body, "{\"sessions\":[");
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < op->n_views; i++) {
         if (i > 0)
             buf_putc(body, ',');
-        answer_session(body, &views[i]);
+        op_put_view(op, body, &op->views[i]);
+        buf_putc(body, '}');
     }
     buf_putc(body, ']');
 }

@@ -87,8 +87,9 @@ void op_reply_json(const struct session_op *op); /* 200, op->out */
 void op_reply_failure(struct request *request, enum reply_error error, const char *param,
                       const char *id);
 
-/* `{"sessions":[…` of all views, and what closes the array. */
-void op_put_views(struct buf *body, const struct session_view *views, size_t n);
+/* A session as GET /sessions/{id} shows it, without the '}'; and `{"sessions":[…]` of all views. */
+void op_put_view(const struct session_op *op, struct buf *body, const struct session_view *view);
+void op_put_views(const struct session_op *op, struct buf *body);
 
 /* ---- Bodies ---- */
 

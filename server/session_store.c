@@ -13,7 +13,6 @@
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "server/log.h"
 #include "server/metrics.h"
@@ -336,11 +335,12 @@ bool session_store_remove(struct sessions *sessions, struct session *session,
 
 /* ---- Leaving memory ---- */
 
-uint64_t session_budget(const struct config *config)
+uint64_t session_budget(const struct server *server)
 {
-    if (config->session_memory_bytes > 0)
-        return config->session_memory_bytes;
-    return (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE) / 2;
+    const struct config *config = atomic_load_explicit(&server->config, memory_order_acquire);
+
+    return config->session_memory_bytes > 0 ? config->session_memory_bytes
+                                            : server->machine.memory_bytes / 2;
 }
 
 size_t session_footprint(const struct rnn_model *model, size_t window)
@@ -372,9 +372,9 @@ static void link_newest(struct sessions *sessions, struct session *session)
 
 static size_t budget_of(const struct sessions *sessions)
 {
-    const struct shard *shard = sessions->shard;
+    const struct server *server = sessions->shard->server;
 
-    return (size_t)(session_budget(shard_config(shard)) / shard->server->n_shards);
+    return (size_t)(session_budget(server) / server->n_shards);
 }
 
 static void leave_memory(struct sessions *sessions, struct session *session)

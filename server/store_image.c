@@ -7,13 +7,13 @@
 
 #define MAGIC "RNNDST1\n"
 
-enum { PRINT_BYTES = 32, SUM_BYTES = 16, SUM_AT = STORE_IMAGE_HEAD - SUM_BYTES };
+enum { SUM_BYTES = 16, SUM_AT = STORE_IMAGE_HEAD - SUM_BYTES };
 
 struct head {
     char magic[8];
     int64_t row;
     uint64_t state_bytes;
-    unsigned char fingerprint[PRINT_BYTES];
+    unsigned char fingerprint[STORE_PRINT_BYTES];
     unsigned char sum[SUM_BYTES];
 };
 _Static_assert(sizeof(struct head) == STORE_IMAGE_HEAD, "the head has no padding");
@@ -23,13 +23,27 @@ static unsigned nibble(char c)
     return c >= 'a' ? (unsigned)(c - 'a') + 10 : (unsigned)(c - '0');
 }
 
+void store_print_pack(const char *hex, unsigned char out[STORE_PRINT_BYTES])
+{
+    for (size_t i = 0; i < STORE_PRINT_BYTES; i++)
+        out[i] = (unsigned char)(nibble(hex[2 * i]) << 4 | nibble(hex[2 * i + 1]));
+}
+
+void store_print_unpack(const unsigned char print[STORE_PRINT_BYTES],
+                        char out[2 * STORE_PRINT_BYTES + 1])
+{
+    for (size_t i = 0; i < STORE_PRINT_BYTES; i++) {
+        out[2 * i] = "0123456789abcdef"[print[i] >> 4];
+        out[2 * i + 1] = "0123456789abcdef"[print[i] & 15];
+    }
+    out[2 * STORE_PRINT_BYTES] = '\0';
+}
+
 static void head_fill(struct head *head, const struct store_image_of *of)
 {
     *head = (struct head){.row = of->row, .state_bytes = of->state_bytes};
     memcpy(head->magic, MAGIC, sizeof(head->magic));
-    for (size_t i = 0; i < PRINT_BYTES; i++)
-        head->fingerprint[i] = (unsigned char)(nibble(of->fingerprint[2 * i]) << 4 |
-                                               nibble(of->fingerprint[2 * i + 1]));
+    store_print_pack(of->fingerprint, head->fingerprint);
 }
 
 static int sum_of(const struct head *head, const void *state, size_t bytes,
@@ -83,7 +97,7 @@ int store_image_read(const struct store_image_of *of, const void *image, size_t 
     head_fill(&want, of);
     if (head.row != want.row)
         return rnn_fail(err, RNN_ESHAPE, "the stored state is of another session");
-    if (memcmp(head.fingerprint, want.fingerprint, PRINT_BYTES) != 0 ||
+    if (memcmp(head.fingerprint, want.fingerprint, STORE_PRINT_BYTES) != 0 ||
         head.state_bytes != want.state_bytes)
         return rnn_fail(err, RNN_ESHAPE, "the stored state is of other weights");
     memcpy(state, bytes, of->state_bytes);

@@ -18,7 +18,12 @@
 #include "base/err.h"
 #include "core/rnn.h"
 
-enum { STORE_IMAGE_HEAD = 72 };
+enum { STORE_IMAGE_HEAD = 72, STORE_PRINT_BYTES = 32 };
+
+/* The bytes of a fingerprint in hexadecimal, 64 digits; and back, with a zero behind them. */
+void store_print_pack(const char *hex, unsigned char out[STORE_PRINT_BYTES]);
+void store_print_unpack(const unsigned char print[STORE_PRINT_BYTES],
+                        char out[2 * STORE_PRINT_BYTES + 1]);
 
 /* What an image must be of. */
 struct store_image_of {

@@ -28,6 +28,17 @@ def test_idle_daemon_ends_at_once(start, number, workers):
     idle.close()
 
 
+def test_what_it_may_have_of_the_machine_is_logged_once(start):
+    daemon = start()
+    daemon.wait_log(lambda e: "address" in e)
+    machine, = [e for e in daemon.log if e["message"] == "machine"]
+    assert 0 < machine["memory_bytes"] <= machine["host_memory_bytes"]
+    assert machine["session_memory_bytes"] == machine["memory_bytes"] // 2
+    assert machine["workers"] >= 1
+    model = daemon.request("GET", "/models/hello").json
+    assert model["sessions_in_memory"] == machine["session_memory_bytes"] // model["session_bytes"]
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_lets_running_requests_finish(start, workers):

@@ -116,6 +116,68 @@ def test_pinned_sessions_go_on_and_others_are_new(serve, root, plain, workers):
     assert versions(daemon)[old] == 7
 
 
+def stands(daemon, session):
+    found = expect(daemon.get(f"/sessions/{session}"), 200)
+    return found["fingerprint"], found["current"]
+
+
+def all_sessions(daemon):
+    page = expect(daemon.get("/sessions?limit=1000"), 200)
+    found = page["sessions"]
+    while page["next"]:
+        page = expect(daemon.get(f"/sessions?limit=1000&after={page['next']}"), 200)
+        found += page["sessions"]
+    return found
+
+
+def test_a_session_says_on_which_weights_it_stands(serve, root):
+    daemon = serve()
+    first, stays = fingerprint(daemon), daemon.session("m")
+    assert stands(daemon, stays) == (first, True)
+    put(root, "m", 2)
+    second = change(daemon, "reload")["fingerprint"]
+    assert stands(daemon, stays) == (first, False)
+    fresh = expect(daemon.post("/sessions", {"model": "m"}), 201)
+    assert (fresh["fingerprint"], fresh["current"]) == (second, True)
+    child, = expect(daemon.post(f"/sessions/{stays}/fork", None), 201)["sessions"]
+    assert (child["fingerprint"], child["current"]) == (first, False)
+    told = {s["id"]: (s["fingerprint"], s["current"]) for s in all_sessions(daemon)}
+    assert told == {stays: (first, False), child["id"]: (first, False), fresh["id"]: (second, True)}
+    change(daemon, "reload", sessions="migrate")
+    assert {s["fingerprint"] for s in all_sessions(daemon)} == {second}
+    assert all(s["current"] for s in all_sessions(daemon))
+    change(daemon, "unload")
+    assert stands(daemon, stays) == (second, False)
+
+
+def test_sessions_made_while_the_model_changes_begin_on_what_is_served(serve, root):
+    """None is left on weights that were replaced while its request was on the way to its worker."""
+    daemon, stop, made = serve(workers=2), threading.Event(), []
+
+    def make():
+        while not stop.is_set():
+            made.append(expect(daemon.post("/sessions", {"model": "m", "ttl_seconds": 600}), 201)["id"])
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for t in threads:
+        t.start()
+    try:
+        for i in range(12):
+            put(root, "m", 2 + i % 2)
+            had = len(made)
+            answer = change(daemon, "reload", sessions="migrate")
+            assert answer["sessions"]["failed"] == 0
+            assert {s["fingerprint"] for s in all_sessions(daemon)} == {answer["fingerprint"]}
+            for version in expect(daemon.get("/models/m"), 200)["versions"]:
+                assert version["loaded_at"] > "2020"
+            wait_until(lambda: len(made) > had, "some more")
+    finally:
+        stop.set()
+        for t in threads:
+            t.join()
+    assert len(versions(daemon)) == 1
+
+
 def test_the_old_weights_go_with_their_last_session(serve, root):
     daemon = serve()
     sessions = [daemon.session("m") for _ in range(3)]

@@ -376,6 +376,7 @@ void fake_world_init(struct fake_world *world, unsigned n_shards)
     fake_steps = (struct fake_steps){0};
     fake_keep_turning = fake_no_scratch = false;
     fake_fail_at = 0;
+    world->server.machine.memory_bytes = 1 << 30;
     world->server.shards = world->list;
     world->server.n_shards = n_shards;
     atomic_init(&world->server.config, &world->config);

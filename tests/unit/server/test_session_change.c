@@ -359,34 +359,38 @@ START_TEST(a_later_order_replaces_an_earlier_one)
 }
 END_TEST
 
-START_TEST(without_memory_they_stay)
+/* Replaced while the walk was under way: a later one will come. */
+START_TEST(to_weights_that_are_served_no_more_nobody_goes)
 {
-    struct sessions_change walk;
+    struct model_entry old;
 
     begin(fake_model_of("22", "h"));
-    {
-        struct model_entry old;
-
-        ck_assert_int_eq(models_retire(models, "m", &old, NULL), 0);
-        rnn_model_unref(old.model);
-    }
-    /* four versions fill the room that there is; the new weights are in no table */
-    for (int i = 0; i < 3; i++) {
-        struct rnn_model *filler = fake_model_of("33", "h");
-
-        ck_assert(models_enter(models, "x", filler));
-        rnn_model_unref(filler);
-    }
-    fake_fail_at = 1;
-    walk = (struct sessions_change){
-        .model_name = "m", .model = after, .policy = SESSIONS_MIGRATE, .task_ended = no_task};
-    while (sessions_change_some(sessions, &walk, 1))
-        ;
-    ck_assert_uint_eq(fake_fail_at, 0);
-    ck_assert_uint_eq(walk.n_failed, 1);
-    ck_assert_uint_eq(walk.n_migrated, 2);
+    ck_assert_int_eq(models_retire(models, "m", &old, NULL), 0);
+    rnn_model_unref(old.model);
+    ck_assert_uint_eq(change(SESSIONS_MIGRATE, after).n_failed, 3);
     ck_assert_ptr_eq(stands_on("a", "k"), before);
-    ck_assert_ptr_eq(stands_on("a", "l"), after);
+    ck_assert_ptr_eq(stands_on("a", "l"), before);
+}
+END_TEST
+
+START_TEST(on_weights_that_nobody_knows_none_begins)
+{
+    struct session_view view;
+
+    begin(fake_model_of("22", "h"));
+    (void)change(SESSIONS_MIGRATE, after);
+    ck_assert_int_eq(session_delete(sessions, "c", "k"), 0); /* the last on the old ones */
+    ck_assert_int_eq(
+        session_create(
+            sessions,
+            &(struct session_spec){.id = "d", .key_name = "k", .model_name = "m", .model = before},
+            &view),
+        SESSION_FAIL(REPLY_SESSION_ORPHANED));
+    ck_assert_int_eq(session_view(sessions, "a", "k", &view), 0);
+    ck_assert_str_eq(view.fingerprint, "22");
+    ck_assert(models_serves(models, view.model, view.fingerprint));
+    ck_assert(!models_serves(models, view.model, "11"));
+    ck_assert(!models_serves(models, "other", "22"));
 }
 END_TEST
 
@@ -410,7 +414,8 @@ int main(void)
     tcase_add_test(tcase, one_in_use_goes_over_before_the_next_in_line);
     tcase_add_test(tcase, one_in_use_ends_when_it_is_let_go);
     tcase_add_test(tcase, a_later_order_replaces_an_earlier_one);
-    tcase_add_test(tcase, without_memory_they_stay);
+    tcase_add_test(tcase, to_weights_that_are_served_no_more_nobody_goes);
+    tcase_add_test(tcase, on_weights_that_nobody_knows_none_begins);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
