@@ -64,6 +64,7 @@ struct job_sequence {
                             */
     struct rnn_walk *walk; /* of the input, from the first job_feed() on */
     size_t n_fed;          /* rows that job_feed() has filled in */
+    bool drawn;            /* the step feeds what came out, not what was sent */
     struct buf out;        /* for the task: its part of the answer; freed with the job */
     size_t counted;        /* bytes of `out` in job->answer_bytes */
     bool started;          /* has been in the scheduler */
@@ -187,7 +188,8 @@ int job_sequences(struct job *job, size_t n, struct rnn_err *err);
  * where the state stands, and the job has failed. */
 enum rnn_walk_next job_feed(struct job_sequence *sequence);
 
-/* Fills in a step that feeds a token to the decoder, behind the walk of `leader` or alone. */
+/* Fills in a step that feeds a token that came out to the decoder, behind the walk of `leader` or
+ * alone. */
 void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
                     uint32_t token);
 

@@ -163,7 +163,7 @@ static enum sequence_next on_step(struct sequence *step, float *logits, const fl
     enum sequence_next next;
 
     if (step->input == RNN_ROW_TOKEN)
-        rnn_state_remember(job->model, step->state, job->state_bytes, step->token, !step->reading);
+        rnn_state_remember(job->model, step->state, job->state_bytes, step->token, sequence->drawn);
     if (sequence->index == 0)
         trail_push(&job->trail, step->state);
     next = job->ops->stepped(job, sequence, logits, hidden);
@@ -283,6 +283,7 @@ enum rnn_walk_next job_feed(struct job_sequence *sequence)
     step->want_logits = next == RNN_WALK_OUTPUT;
     step->want_hidden = false;
     step->reading = true;
+    sequence->drawn = false;
     sequence->n_fed++;
     return next;
 }
@@ -303,6 +304,7 @@ void job_feed_token(struct job_sequence *sequence, const struct job_sequence *le
 {
     feed_alone(&sequence->step, RNN_ROW_TOKEN);
     sequence->step.token = token;
+    sequence->drawn = true;
     sequence->step.memory = leader->walk != NULL ? rnn_walk_memory(leader->walk) : NULL;
 }
 
