@@ -11,7 +11,7 @@ DESTDIR ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help run build test bench install clean gates asan tsan valgrind lint fuzz \
-        storm stream-test docker-test systemd-test docker format
+        storm soak stream-test docker-test systemd-test docker format
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -78,6 +78,12 @@ fuzz: ## each libFuzzer target for FUZZ_SECONDS=120
 storm: ## sessions in a storm of requests and kills for STORM_SECONDS=900, instrumented (ASan, then TSan)
 	@tools/need build test gates
 	@tests/gates storm
+
+soak: ## a hundred sessions that stay open, for SOAK_SECONDS=3600: every answer right, nothing grows
+	@tools/need build test
+	@[ -e $(BUILD)/build.ninja ] || meson setup $(BUILD) --prefix $(PREFIX) >/dev/null
+	@ninja -C $(BUILD) --quiet rnnd
+	@tests/soak/run $(BUILD)
 
 stream-test: ## streaming sessions with Node, Python and Chromium, through nginx and HAProxy
 	@tools/need build test stream

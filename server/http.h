@@ -98,6 +98,11 @@ void http_upgrade(struct request *request, const struct socket_hooks *hooks);
 ssize_t http_socket_read(struct request *request, void *out, size_t max);
 ssize_t http_socket_write(struct request *request, const void *bytes, size_t len);
 
+/* Of the bytes written: those that the client's kernel has taken, and those that are still on their
+ * way to it.  False: that cannot be told. */
+bool http_socket_taken(const struct request *request, uint64_t *taken_bytes,
+                       uint64_t *on_way_bytes);
+
 /* What to wait for.  Whoever waits for neither still hears when the client leaves. */
 void http_socket_wait(struct request *request, bool to_read, bool to_write);
 

@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "server/http_inner.h"
+#include "server/tcpinfo.h"
 
 /* Inside libmicrohttpd, when the 101 has been sent. */
 static void on_upgraded(void *cls, struct MHD_Connection *mhd, void *context, const char *early,
@@ -99,6 +100,13 @@ ssize_t http_socket_write(struct request *request, const void *bytes, size_t len
     if (n > 0)
         x->sent_bytes += (size_t)n;
     return n;
+}
+
+bool http_socket_taken(const struct request *request, uint64_t *taken_bytes, uint64_t *on_way_bytes)
+{
+    const struct exchange *x = (const struct exchange *)request; /* its first member */
+
+    return x->upgrade && tcpinfo_taken(x->connection->fd, taken_bytes, on_way_bytes);
 }
 
 void http_socket_wait(struct request *request, bool to_read, bool to_write)

@@ -68,14 +68,15 @@ static void mail_init(struct mail *mail)
     mail->end = &mail->first;
 }
 
-static bool mail_push(struct mail *mail, struct message *message)
+/* Whether it was empty. */
+static bool mail_push(struct mail *mail, struct message *first, struct message *last)
 {
-    bool first = !mail->first;
+    bool empty = !mail->first;
 
-    message->next = NULL;
-    *mail->end = message;
-    mail->end = &message->next;
-    return first;
+    last->next = NULL;
+    *mail->end = first;
+    mail->end = &last->next;
+    return empty;
 }
 
 static void mail_run(struct shard *shard, struct message *message)
@@ -109,16 +110,21 @@ static void run_own(struct worker *w)
 
 void shard_post(struct shard *shard, struct message *message)
 {
+    shard_post_all(shard, message, message);
+}
+
+void shard_post_all(struct shard *shard, struct message *first, struct message *last)
+{
     struct worker *w = worker_of(shard);
     bool wake;
 
     if (atomic_load_explicit(&w->owner, memory_order_relaxed) == (uintptr_t)pthread_self()) {
-        mail_push(&w->own, message);
+        mail_push(&w->own, first, last);
         shard_keep_turning(shard);
         return;
     }
     pthread_mutex_lock(&w->lock);
-    wake = mail_push(&w->inbox, message);
+    wake = mail_push(&w->inbox, first, last);
     pthread_mutex_unlock(&w->lock);
     if (wake)
         (void)uv_async_send(&w->wake); /* fails only on a handle that is being closed */

@@ -48,6 +48,9 @@ struct shard {
  * fine: it runs later in the turn, never inside the call. */
 void shard_post(struct shard *shard, struct message *message);
 
+/* The same for several, linked by `next` from `first` to `last`, for one waking. */
+void shard_post_all(struct shard *shard, struct message *first, struct message *last);
+
 /* Own thread: takes the time, where this turn has not yet.  Every callback of the loop calls it
  * first. */
 void shard_clock(struct shard *shard);

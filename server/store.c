@@ -9,7 +9,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,162 +20,87 @@
 #include "server/log.h"
 #include "server/store_ahead.h"
 #include "server/store_db.h"
+#include "server/store_fold.h"
+#include "server/store_lane.h"
 
 enum {
-    GROUP_MAX = 512,         /* tasks in one transaction */
-    FOLD_PAGES = 8192,       /* the log is folded from this length on, beside the writer */
-    FOLD_NOW_PAGES = 131072, /* and by the writer itself, who then waits for it, from this */
-    FACTS_MAX = 1024,        /* sessions read in one go */
-    TOLD_MAX = 100           /* rows that are damaged together and logged each */
+    GROUP_MAX = 512,  /* tasks in one transaction */
+    FACTS_MAX = 1024, /* sessions read in one go */
+    TOLD_MAX = 100    /* rows that are damaged together and logged each */
 };
 
-/* A thread with its connection, and what waits for it. */
-struct lane {
-    struct store *store;
-    struct db *db;
-    pthread_t thread;
-    bool started;
-    pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t filled;
-    struct store_task *first, **end;
-    bool closing;
-};
+/* Folded from 128 MiB on: short enough for a start to read it in a moment, long enough for what the
+ * writer folds of it to be rare.  It grows to 1 GiB where the disk is slow. */
+static const struct store_fold_limits limits = {
+    .fold = 32768, .rest = 1024, .pace = 65536, .full = 262144};
 
 struct store {
-    struct lane writer, reader, folder;
+    struct store_lane writer, reader;
+    struct db *writer_db, *reader_db, *fold_db;
+    struct store_fold *fold;
     enum store_durability durability;
     char path[4200]; /* of the database */
     int lock_fd;
     _Atomic int64_t last_row;
     atomic_size_t depth;
-    atomic_bool fold; /* the folder has been asked */
-    bool failing;     /* the writer's last group failed: logged already */
+    bool failing; /* the writer's last group failed: logged already */
 };
 
 /* ---- Tasks ---- */
 
-struct store_task *store_task_new(enum store_kind kind, const struct store_facts *facts,
-                                  const struct rnn_state *state)
+static size_t count(const struct store_task *list)
 {
-    struct store_task *task = calloc(1, sizeof(*task));
+    size_t n = 0;
 
-    if (task == NULL)
-        return NULL;
-    task->kind = kind;
-    task->facts = *facts;
-    if (state == NULL)
-        return task;
-    task->state = malloc(facts->state_bytes);
-    if (task->state == NULL) {
-        free(task);
-        return NULL;
-    }
-    memcpy(task->state, state, facts->state_bytes);
-    return task;
+    for (; list != NULL; list = list->next)
+        n++;
+    return n;
 }
 
-static void state_free(struct rnn_state *state, size_t bytes)
+/* Those of the list that nobody waits for end here; the rest of it. */
+static struct store_task *end_lonely(struct store_task *list)
 {
-    if (state != NULL)
-        explicit_bzero(state, bytes);
-    free(state);
-}
+    struct store_task **at = &list;
 
-void store_task_clear(struct store_task *task)
-{
-    state_free(task->state, task->facts.state_bytes);
-    state_free(task->initial.state, task->facts.state_bytes);
-    for (size_t i = 0; i < task->n_points; i++)
-        state_free(task->points[i].state, task->facts.state_bytes);
-    free(task->points);
-    task->state = task->initial.state = NULL;
-    task->points = NULL;
-    task->n_points = 0;
-}
+    while (*at != NULL) {
+        struct store_task *task = *at;
 
-void store_task_free(struct store_task *task)
-{
-    if (task == NULL)
-        return;
-    store_task_clear(task);
-    free(task);
-}
-
-/* Hands it back to whoever waits. */
-static void give_back(struct store *store, struct store_task *task)
-{
-    struct shard *home = task->home;
-
-    atomic_fetch_sub_explicit(&store->depth, 1, memory_order_relaxed);
-    if (home != NULL)
-        shard_post(home, &task->message);
-    else
+        if (task->home != NULL) {
+            at = &task->next;
+            continue;
+        }
+        *at = task->next;
         store_task_free(task);
-}
-
-/* ---- Lanes ---- */
-
-static void lane_init(struct lane *lane, struct store *store)
-{
-    lane->store = store;
-    lane->end = &lane->first;
-    pthread_mutex_init(&lane->lock, NULL); /* these cannot fail with default attributes */
-    pthread_cond_init(&lane->filled, NULL);
-}
-
-static void lane_push(struct lane *lane, struct store_task *task)
-{
-    task->next = NULL;
-    pthread_mutex_lock(&lane->lock);
-    *lane->end = task;
-    lane->end = &task->next;
-    pthread_cond_signal(&lane->filled);
-    pthread_mutex_unlock(&lane->lock);
-}
-
-/* Waits for tasks and takes up to `max`, in order.  NULL: there will be no more. */
-static struct store_task *lane_take(struct lane *lane, size_t max)
-{
-    struct store_task *list, **at = &list;
-
-    pthread_mutex_lock(&lane->lock);
-    while (lane->first == NULL && !lane->closing)
-        pthread_cond_wait(&lane->filled, &lane->lock);
-    list = lane->first;
-    for (size_t n = 0; *at != NULL && n < max; n++)
-        at = &(*at)->next;
-    lane->first = *at;
-    if (lane->first == NULL)
-        lane->end = &lane->first;
-    *at = NULL;
-    pthread_mutex_unlock(&lane->lock);
+    }
     return list;
 }
 
-static void lane_wake(struct lane *lane, bool closing)
+/* Hands those of the list's first shard back to it, in order and with one waking; the rest. */
+static struct store_task *post_to_first(struct store_task *list)
 {
-    pthread_mutex_lock(&lane->lock);
-    lane->closing |= closing;
-    pthread_cond_signal(&lane->filled);
-    pthread_mutex_unlock(&lane->lock);
+    struct shard *home = list->home;
+    struct message first = {.next = NULL}, *last = &first;
+
+    for (struct store_task **at = &list; *at != NULL;) {
+        struct store_task *task = *at;
+
+        if (task->home != home) {
+            at = &task->next;
+            continue;
+        }
+        *at = task->next;
+        last = last->next = &task->message;
+    }
+    shard_post_all(home, first.next, last);
+    return list;
 }
 
-static int lane_start(struct lane *lane, void *(*run)(void *), struct rnn_err *err)
+static void give_back(struct store *store, struct store_task *list)
 {
-    if (pthread_create(&lane->thread, NULL, run, lane) != 0)
-        return rnn_fail(err, RNN_EIO, "the store: no thread could be started");
-    lane->started = true;
-    return 0;
-}
-
-static void lane_end(struct lane *lane)
-{
-    lane_wake(lane, true);
-    if (lane->started)
-        (void)pthread_join(lane->thread, NULL); /* it was started and is joined once */
-    db_close(lane->db);
-    pthread_mutex_destroy(&lane->lock);
-    pthread_cond_destroy(&lane->filled);
+    atomic_fetch_sub_explicit(&store->depth, count(list), memory_order_relaxed);
+    list = end_lonely(list);
+    while (list != NULL)
+        list = post_to_first(list);
 }
 
 /* ---- Writing ---- */
@@ -215,40 +139,25 @@ static void note_failure(struct store *store, int rc, const struct rnn_err *err)
     store->failing = failing;
 }
 
-static void fold_if_long(struct store *store)
-{
-    size_t pages = db_log_pages(store->writer.db);
-
-    if (pages >= FOLD_NOW_PAGES)
-        db_fold(store->writer.db, true);
-    else if (pages >= FOLD_PAGES && !atomic_exchange(&store->fold, true))
-        lane_wake(&store->folder, false);
-}
-
 static void write_group(struct store *store, struct store_task *group)
 {
     struct rnn_err err = {0};
-    int rc = do_all(store->writer.db, group, &err);
+    int rc = do_all(store->writer_db, group, &err);
 
     for (struct store_task *task = group; rc < 0 && task != NULL; task = task->next)
-        do_alone(store->writer.db, task);
+        do_alone(store->writer_db, task);
     note_failure(store, rc, &err);
-    while (group != NULL) {
-        struct store_task *next = group->next;
-
-        give_back(store, group);
-        group = next;
-    }
-    fold_if_long(store);
+    give_back(store, group);
+    store_fold_turn(store->fold, store->writer_db);
 }
 
 static void *writer_run(void *argument)
 {
-    struct lane *lane = argument;
+    struct store *store = argument;
     struct store_task *group;
 
-    while ((group = lane_take(lane, GROUP_MAX)) != NULL)
-        write_group(lane->store, group);
+    while ((group = store_lane_take(&store->writer, GROUP_MAX)) != NULL)
+        write_group(store, group);
     return NULL;
 }
 
@@ -256,35 +165,15 @@ static void *writer_run(void *argument)
 
 static void *reader_run(void *argument)
 {
-    struct lane *lane = argument;
+    struct store *store = argument;
     struct store_task *task;
 
-    while ((task = lane_take(lane, 1)) != NULL) {
-        task->rc = db_do(lane->db, task, &task->err);
-        give_back(lane->store, task);
+    while ((task = store_lane_take(&store->reader, 1)) != NULL) {
+        store_fold_read_begin(store->fold);
+        task->rc = db_do(store->reader_db, task, &task->err);
+        store_fold_read_end(store->fold);
+        give_back(store, task);
     }
-    return NULL;
-}
-
-/* ---- Folding ---- */
-
-static void *folder_run(void *argument)
-{
-    struct lane *lane = argument;
-    struct store *store = lane->store;
-
-    pthread_mutex_lock(&lane->lock);
-    while (!lane->closing) {
-        if (!atomic_load(&store->fold)) {
-            pthread_cond_wait(&lane->filled, &lane->lock);
-            continue;
-        }
-        pthread_mutex_unlock(&lane->lock);
-        db_fold(lane->db, false);
-        atomic_store(&store->fold, false);
-        pthread_mutex_lock(&lane->lock);
-    }
-    pthread_mutex_unlock(&lane->lock);
     return NULL;
 }
 
@@ -308,21 +197,22 @@ static int lock_dir(struct store *store, const char *dir, struct rnn_err *err)
 static int open_all(struct store *store, const char *dir, enum store_durability durability,
                     struct rnn_err *err)
 {
-    struct lane *lanes[] = {&store->writer, &store->reader, &store->folder};
-    void *(*const runs[])(void *) = {writer_run, reader_run, folder_run};
+    struct db **dbs[] = {&store->writer_db, &store->reader_db, &store->fold_db};
     int64_t last = 0;
     int rc = lock_dir(store, dir, err);
 
     store->durability = durability;
     (void)snprintf(store->path, sizeof(store->path), "%s/sessions.db", dir);
     for (size_t i = 0; rc == 0 && i < 3; i++)
-        rc = db_open(&lanes[i]->db, store->path, durability, err);
+        rc = db_open(dbs[i], store->path, durability, err);
     if (rc == 0)
-        rc = db_last_row(store->writer.db, &last, err);
+        rc = db_last_row(store->writer_db, &last, err);
     atomic_init(&store->last_row, last);
-    for (size_t i = 0; rc == 0 && i < 3; i++)
-        rc = lane_start(lanes[i], runs[i], err);
-    return rc;
+    if (rc == 0)
+        rc = store_fold_start(&store->fold, store->fold_db, &limits, err);
+    if (rc == 0)
+        rc = store_lane_start(&store->writer, writer_run, store, err);
+    return rc < 0 ? rc : store_lane_start(&store->reader, reader_run, store, err);
 }
 
 int store_open(struct store **out, const char *dir, enum store_durability durability,
@@ -335,9 +225,8 @@ int store_open(struct store **out, const char *dir, enum store_durability durabi
     if (store == NULL)
         return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
     store->lock_fd = -1;
-    lane_init(&store->writer, store);
-    lane_init(&store->reader, store);
-    lane_init(&store->folder, store);
+    store_lane_init(&store->writer);
+    store_lane_init(&store->reader);
     mask = umask(0077); /* of the database's files, which SQLite makes */
     rc = open_all(store, dir, durability, err);
     (void)umask(mask);
@@ -353,9 +242,16 @@ void store_close(struct store *store)
 {
     if (store == NULL)
         return;
-    lane_end(&store->reader);
-    lane_end(&store->folder);
-    lane_end(&store->writer); /* the last connection to go folds the log */
+    store_lane_end(&store->reader);
+    store_lane_end(&store->writer);
+    if (store->fold != NULL && store_fold_broken(store->fold))
+        db_keep_log(store->writer_db);
+    store_fold_end(store->fold);
+    db_close(store->reader_db);
+    db_close(store->fold_db);
+    store_lane_deinit(&store->reader);
+    store_lane_deinit(&store->writer);
+    db_close(store->writer_db); /* the last connection to go folds the log */
     if (store->lock_fd >= 0)
         (void)close(store->lock_fd); /* nothing was written to it */
     free(store);
@@ -425,7 +321,7 @@ int64_t store_row(struct store *store)
 void store_send(struct store *store, struct store_task *task)
 {
     atomic_fetch_add_explicit(&store->depth, 1, memory_order_relaxed);
-    lane_push(task->kind == STORE_LOAD ? &store->reader : &store->writer, task);
+    store_lane_push(task->kind == STORE_LOAD ? &store->reader : &store->writer, task);
 }
 
 size_t store_depth(const struct store *store)

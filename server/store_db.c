@@ -12,9 +12,8 @@
  * bytes and 2 of 27 us of the writer.  In the rows of `session` it would cost 25 % more bytes, for
  * there a sixth as many share a page.  Pages of 8 KiB write as much, those of 1 KiB take longer.)
  *
- * synchronous is NORMAL (the log is synced when it is folded: a power cut may
- * take the last commits, never the database) or FULL (each commit is).  The log is folded by
- * store.c's own thread, so that no commit pays for it. */
+ * synchronous is NORMAL (the log is synced when it is folded: a power cut may take the last
+ * commits, never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
 #include "server/store_db.h"
 
 #include <sqlite3.h>
@@ -559,11 +558,47 @@ size_t db_log_pages(const struct db *db)
     return db->log_pages;
 }
 
-void db_fold(struct db *db, bool all)
+static int fold(struct db *db, int mode, size_t *folded, struct rnn_err *err)
 {
-    /* what cannot be folded now stays in the log, which is as safe */
-    (void)sqlite3_wal_checkpoint_v2(
-        db->sqlite, NULL, all ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+    int in_log, done, rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+
+    if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
+        return rnn_fail(err, RNN_EBUSY, "the store is being read");
+    if (rc != SQLITE_OK)
+        return fail(db, err);
+    *folded = done > 0 ? (size_t)done : 0;
+    return 0;
+}
+
+int db_fold(struct db *db, size_t *folded, struct rnn_err *err)
+{
+    return fold(db, SQLITE_CHECKPOINT_PASSIVE, folded, err);
+}
+
+int db_sync(struct db *db, struct rnn_err *err)
+{
+    sqlite3_file *file = NULL;
+    int rc = sqlite3_file_control(db->sqlite, "main", SQLITE_FCNTL_FILE_POINTER, &file);
+
+    if (rc == SQLITE_OK && file != NULL && file->pMethods != NULL)
+        rc = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    return rc == SQLITE_OK ? 0 : rnn_fail(err, RNN_EIO, "the store: SQLite %d", rc);
+}
+
+int db_fold_rest(struct db *db, struct rnn_err *err)
+{
+    size_t folded;
+    int rc;
+
+    sqlite3_busy_timeout(db->sqlite, 0); /* a reader that is not the store's: some other time */
+    rc = fold(db, SQLITE_CHECKPOINT_RESTART, &folded, err);
+    sqlite3_busy_timeout(db->sqlite, BUSY_MS);
+    return rc;
+}
+
+void db_keep_log(struct db *db)
+{
+    (void)sqlite3_db_config(db->sqlite, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
 }
 
 /* ---- Facts ---- */

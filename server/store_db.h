@@ -27,8 +27,17 @@ void db_rollback(struct db *db); /* nothing where none is open */
 /* Frames in the log since it was folded last, as of the last commit of this connection. */
 size_t db_log_pages(const struct db *db);
 
-/* Folds the log into the database: as far as can be without holding anybody up, or `all`. */
-void db_fold(struct db *db, bool all);
+/* Folds what can be without holding anybody up; *folded of the log's pages are in the database
+ * then, which the disk need not have taken yet: that is db_sync()'s affair.  RNN_EBUSY, RNN_EIO. */
+int db_fold(struct db *db, size_t *folded, struct rnn_err *err);
+int db_sync(struct db *db, struct rnn_err *err);
+
+/* The writer, while nobody reads: folds the rest, has the disk take it, and lets the next write
+ * start the log over.  RNN_EBUSY (somebody does read), RNN_EIO. */
+int db_fold_rest(struct db *db, struct rnn_err *err);
+
+/* db_close() of the last connection is to leave the log as it is. */
+void db_keep_log(struct db *db);
 
 /* The next sessions behind `row`, at most `max`; *n of them.  RNN_EFORMAT where they cannot be
  * read. */

@@ -9,4 +9,8 @@
  * it.  False where that cannot be told (no TCP socket). */
 bool tcpinfo_look(int fd, uint64_t *received_bytes, bool *shut);
 
+/* Bytes of ours that the peer's kernel has acknowledged since the connection was made, and those
+ * that it has not yet.  False where that cannot be told (no TCP socket). */
+bool tcpinfo_taken(int fd, uint64_t *taken_bytes, uint64_t *on_way_bytes);
+
 #endif

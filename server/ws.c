@@ -6,8 +6,9 @@
  * read or asks too much stops itself and nobody else.
  *
  * One timer a shard looks four times a second at the sockets that are due, and at no others: an
- * idle socket is looked at once in ping_s.  What is silent for ping_s gets a ping, what stays
- * silent as long again is dead.  The same look keeps the session from expiring.
+ * idle socket is looked at twice in ping_s.  What is silent for ping_s gets a ping, what stays
+ * silent as long again is dead, unless its kernel is still taking what was on the way before the
+ * ping: a slow reader is none.  The same look keeps the session from expiring.
  *
  * A close frame ends everything that runs.  After one of ours the client has CLOSE_MS to answer
  * with its own; what it still sends is read and dropped meanwhile, because a close with unread
@@ -47,12 +48,29 @@ static uint64_t ping_ns(const struct ws *ws)
     return (uint64_t)shard_config(ws->shard)->ping_s * NS_PER_S;
 }
 
-/* Often enough for the ping and for the session's life. */
+/* How often the session is kept. */
+static uint64_t keep_ns(const struct ws *ws)
+{
+    uint64_t half_life_ns = (uint64_t)ws->spec.ttl_s * NS_PER_S / 2;
+
+    return half_life_ns > 0 && half_life_ns < ping_ns(ws) ? half_life_ns : ping_ns(ws);
+}
+
+/* What is left of a time that began at `since_ns`; of one that is over, all of it. */
+static uint64_t left_ns(const struct ws *ws, uint64_t since_ns, uint64_t whole_ns)
+{
+    uint64_t gone_ns = ws->shard->now_ns - since_ns;
+
+    return gone_ns < whole_ns ? whole_ns - gone_ns : whole_ns;
+}
+
+/* To the next ping, the end of the wait for its pong, or the next keeping of the session. */
 static int64_t look_ms(const struct ws *ws)
 {
-    int64_t ping_ms = shard_config(ws->shard)->ping_s * 1000, keep_ms = ws->spec.ttl_s * 1000 / 2;
+    uint64_t ping = left_ns(ws, ws->pinged_ns ? ws->pinged_ns : ws->heard_ns, ping_ns(ws));
+    uint64_t keep = left_ns(ws, ws->kept_ns, keep_ns(ws));
 
-    return keep_ms > 0 && keep_ms < ping_ms ? keep_ms : ping_ms;
+    return (int64_t)((ping < keep ? ping : keep) / NS_PER_MS) + 1;
 }
 
 static void heard(struct ws *ws)
@@ -77,13 +95,14 @@ static void keep_run(struct shard *work, struct message *message)
     free(keeping);
 }
 
-static void keep_session(const struct ws *ws)
+static void keep_session(struct ws *ws)
 {
     struct server *server = ws->shard->server;
     struct keeping *keeping = malloc(sizeof *keeping);
 
     if (!keeping)
         return; /* the next look will */
+    ws->kept_ns = ws->shard->now_ns;
     keeping->message.run = keep_run;
     keeping->key_name = ws->request->key_name;
     memcpy(keeping->id, ws->spec.session_id, sizeof keeping->id);
@@ -393,20 +412,49 @@ static bool is_deaf(const struct ws *ws)
     return paused(ws) && !ws->blocked;
 }
 
+static void note_taken(struct ws *ws)
+{
+    if (!http_socket_taken(ws->request, &ws->taken_bytes, &ws->on_way_bytes))
+        ws->taken_bytes = ws->on_way_bytes = 0;
+}
+
+/* Its kernel takes what was on the way before the ping, which it comes to only after that. */
+static bool is_catching_up(struct ws *ws)
+{
+    uint64_t taken_before = ws->taken_bytes, on_way_before = ws->on_way_bytes;
+
+    note_taken(ws);
+    if (on_way_before == 0 || ws->taken_bytes <= taken_before)
+        return false;
+    ws->pinged_ns = ws->shard->now_ns; /* the wait begins anew */
+    return true;
+}
+
+static bool is_dead(struct ws *ws)
+{
+    return ws->pinged_ns != 0 && ws->shard->now_ns - ws->pinged_ns >= ping_ns(ws) && !is_deaf(ws) &&
+           !is_catching_up(ws);
+}
+
+static void ping(struct ws *ws)
+{
+    note_taken(ws);
+    ws->pinged_ns = ws->shard->now_ns;
+    (void)ws_send(ws, WS_PING, "", 0);
+}
+
 static void look(struct ws *ws)
 {
     uint64_t now_ns = ws->shard->now_ns;
 
-    if (ws->ending ||
-        (ws->pinged_ns != 0 && now_ns - ws->pinged_ns >= ping_ns(ws) && !is_deaf(ws))) {
-        end(ws); /* too late, or dead */
+    if (ws->ending || is_dead(ws)) { /* too late, or dead */
+        end(ws);
         return;
     }
-    keep_session(ws);
-    if (ws->opened && ws->pinged_ns == 0 && now_ns - ws->heard_ns >= ping_ns(ws)) {
-        ws->pinged_ns = now_ns;
-        (void)ws_send(ws, WS_PING, "", 0);
-    }
+    if (now_ns - ws->kept_ns >= keep_ns(ws))
+        keep_session(ws);
+    if (ws->opened && ws->pinged_ns == 0 && now_ns - ws->heard_ns >= ping_ns(ws))
+        ping(ws);
     due_in(ws, look_ms(ws));
 }
 
@@ -445,7 +493,7 @@ int ws_open(struct request *request, const struct ws_spec *spec, struct rnn_err 
     ws->shard = shard;
     ws->request = request;
     ws->spec = *spec;
-    ws->heard_ns = shard->now_ns;
+    ws->heard_ns = ws->kept_ns = shard->now_ns;
     if (!heap_first(&websockets->due))
         uv_timer_start(&websockets->tick, on_tick, TICK_MS, TICK_MS);
     due_in(ws, look_ms(ws));

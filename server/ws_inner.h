@@ -39,8 +39,10 @@ struct ws {
     bool opened, draining, ending, finished;
 
     struct due due;
-    uint64_t opened_ns, heard_ns;
+    uint64_t opened_ns, heard_ns, kept_ns;
     uint64_t pinged_ns;    /* 0: heard of since */
+    uint64_t taken_bytes;  /* by the client's kernel, as of the ping */
+    uint64_t on_way_bytes; /* to it, then */
     uint64_t allowance;    /* thousandths of a message */
     uint64_t allowance_ns; /* as of */
     uint64_t n_in, n_out, bytes_in;

@@ -356,12 +356,12 @@ def test_models_that_go_on_with_nothing(daemon):
 
 
 def test_a_limit_and_a_preset(start, daemon):
-    other = start(workers=2, args=["--penalty-memory", "7", "--penalty-memory-max", "9"])
-    assert expect(other.post("/sessions", {"model": "kjv"}), 201)["penalty_memory"] == 7
+    other = start(workers=2, args=["--penalty-memory", "9", "--penalty-memory-max", "9"])
+    assert expect(other.post("/sessions", {"model": "kjv"}), 201)["penalty_memory"] == 9
     assert expect(other.post("/sessions", {"model": "kjv", "penalty_memory": 0}), 201)["penalty_memory"] == 0
     expect(other.post("/sessions", {"model": "kjv", "penalty_memory": 10}), 400, "out_of_range", "penalty_memory")
     card, there = (expect(d.get("/models/kjv"), 200) for d in (daemon, other))
-    assert there["session_bytes"] == card["session_bytes"] + 4 * 7 + 12
+    assert there["session_bytes"] == card["session_bytes"] + 4 * 9 + 12
     file = base64.b64encode(state_of(daemon, behind_prompt(daemon, 10))).decode()
     answer = other.post("/sessions", {"model": "kjv", "state": file})
     expect(answer, 422, "not_possible", "penalty_memory")

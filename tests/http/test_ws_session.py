@@ -583,6 +583,23 @@ def test_pings_and_the_dead(start):
     assert daemon.metric("rnnd_websocket_closed_total", code="1006") >= 1
 
 
+def test_a_slow_reader_is_not_dead(start):
+    """What the kernel holds for it takes longer to read than the wait for its pong, which comes behind all of that."""
+    daemon = start(workers=1, args=["--ping-s", "1"])
+    n = 1500
+    body = {"input": "And ", "max_tokens": n, "logprobs": 20, "temperature": 0}
+    want = daemon.ok("/generate", {"model": "kjv", **body})["choices"][0]["tokens"]
+    with WebSocket(daemon, KJV, receive_buffer=4096) as ws:
+        ws.send(id=1, generate=body)
+        tokens = []
+        while "token" in (message := ws.read()):
+            tokens.append(message["token"]["token"])
+            time.sleep(0.006)
+        assert tokens == want and message["done"]["session"]["position"] == 4 + n
+        assert ws.ask(id=2, predict={"input": "a"})[1]["session"]["position"] == 5 + n
+        assert ws.pings >= 1
+
+
 # ---- Shutting down ----
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -317,6 +317,17 @@ void shard_post(struct shard *shard, struct message *message)
     letters_end = &letter->next;
 }
 
+void shard_post_all(struct shard *shard, struct message *first, struct message *last)
+{
+    last->next = NULL;
+    while (first != NULL) {
+        struct message *next = first->next;
+
+        shard_post(shard, first);
+        first = next;
+    }
+}
+
 size_t fake_run_messages(void)
 {
     size_t n = 0;

@@ -1,5 +1,5 @@
 /* The key file: what is taken, what is refused and where, and that a look-up finds exactly the key.
- */
+ * The list of those who may change models: whom it admits, and who in it has no key. */
 #include <check.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -162,6 +162,87 @@ START_TEST(no_file_no_regular_file_and_no_keys_are_refused)
 }
 END_TEST
 
+static const struct {
+    const char *list, *name;
+    bool is_admin;
+} admins[] = {{"", "alice", false},
+              {"", "", false},
+              {"   ", "alice", false},
+              {"   ", "", false},
+              {"alice", "alice", true},
+              {"alice", "", false}, /* where no keys are asked for, a list of names admits nobody */
+              {"alice", "bob", false},
+              {"alice", "alic", false},
+              {"alice", "alicee", false},
+              {"alice", "lice", false},
+              {"alice", "Alice", false},
+              {"bob alice", "alice", true},
+              {"bob alice carol", "alice", true},
+              {"bob  alice ", "alice", true},
+              {" alice", "alice", true},
+              {"bobalice", "alice", false},
+              {"alice.bob", "alice", false},
+              {"*", "alice", true},
+              {"*", "", true},
+              {"bob *", "alice", true},
+              {"bob *", "", true},
+              {"**", "alice", false},
+              {"a*", "alice", false},
+              {"alice*", "alice", false}};
+
+START_TEST(who_may_change_models)
+{
+    ck_assert(keys_admin(admins[_i].list, admins[_i].name) == admins[_i].is_admin);
+}
+END_TEST
+
+static const struct {
+    const char *list, *stranger; /* the first; NULL: none */
+} lists[] = {{"", NULL},
+             {"  ", NULL},
+             {"*", NULL},
+             {"alice", NULL},
+             {" bob  alice ", NULL},
+             {"alice carol", "carol"},
+             {"carol alice dave", "carol"},
+             {"alic", "alic"},
+             {"alicee bob", "alicee"},
+             {"* carol", "carol"},
+             {"bob **", "**"}};
+
+static void assert_stranger(const struct keys *keys, const char *list, const char *want)
+{
+    size_t len = 0;
+    const char *stranger = keys_stranger(keys, list, &len);
+
+    if (!want) {
+        ck_assert_ptr_null(stranger);
+        return;
+    }
+    ck_assert_ptr_nonnull(stranger);
+    ck_assert_uint_eq(len, strlen(want));
+    ck_assert_mem_eq(stranger, want, len);
+}
+
+START_TEST(an_admin_without_a_key_is_a_stranger)
+{
+    struct keys *keys = NULL;
+
+    put("alice:secret-1\nbob:secret-2\n");
+    ck_assert_int_eq(load(&keys), 0);
+    assert_stranger(keys, lists[_i].list, lists[_i].stranger);
+    keys_free(keys);
+}
+END_TEST
+
+START_TEST(without_keys_every_name_is_a_stranger)
+{
+    assert_stranger(NULL, "", NULL);
+    assert_stranger(NULL, "*", NULL);
+    assert_stranger(NULL, "* alice bob", "alice");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("keys");
@@ -176,6 +257,10 @@ int main(void)
     tcase_add_test(tcase, every_fault_is_named_with_its_line_and_no_key);
     tcase_add_test(tcase, a_file_that_others_may_touch_is_refused);
     tcase_add_test(tcase, no_file_no_regular_file_and_no_keys_are_refused);
+    tcase_add_loop_test(tcase, who_may_change_models, 0, sizeof(admins) / sizeof(admins[0]));
+    tcase_add_loop_test(tcase, an_admin_without_a_key_is_a_stranger, 0,
+                        sizeof(lists) / sizeof(lists[0]));
+    tcase_add_test(tcase, without_keys_every_name_is_a_stranger);
     suite_add_tcase(suite, tcase);
     runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

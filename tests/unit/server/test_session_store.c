@@ -34,38 +34,6 @@ static struct {
     uint64_t initial; /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
-static void fake_task_free(struct store_task *task)
-{
-    free(task->initial.state);
-    free(task->state);
-    free(task);
-}
-
-struct store_task *store_task_new(enum store_kind kind, const struct store_facts *facts,
-                                  const struct rnn_state *state)
-{
-    struct store_task *task = calloc(1, sizeof(*task));
-
-    if (task == NULL)
-        return NULL;
-    task->kind = kind;
-    task->facts = *facts;
-    if (state == NULL)
-        return task;
-    task->state = malloc(facts->state_bytes);
-    if (task->state == NULL) {
-        free(task);
-        return NULL;
-    }
-    memcpy(task->state, state, facts->state_bytes);
-    return task;
-}
-
-void store_task_free(struct store_task *task)
-{
-    fake_task_free(task);
-}
-
 int64_t store_row(struct store *store)
 {
     if (store != &the_store)
@@ -131,7 +99,7 @@ static enum store_kind finish(int rc)
     memmove(tasks, tasks + 1, --n_tasks * sizeof(struct store_task *));
     task->rc = rc != 0 ? rc : apply(task);
     if (task->home == NULL)
-        fake_task_free(task);
+        store_task_free(task);
     else
         shard_post(task->home, &task->message);
     (void)fake_run_messages();
@@ -872,8 +840,13 @@ START_TEST(what_was_there_is_there_again)
     int64_t now_ms = world.shards[0].now_unix_ms;
     struct store_facts live = facts_like("live", now_ms - 5000),
                        late = facts_like("late", now_ms - 10000), twin = facts_like("live", now_ms),
-                       orphan = facts_like("orphan", now_ms);
+                       orphan = facts_like("orphan", now_ms), odd = facts_like("odd", now_ms),
+                       never = facts_like("never", INT64_MAX - 1);
     struct guest guest;
+
+    odd.ttl_ms = INT64_MAX;
+    sessions_restore(sessions, &odd, model, now_ms);
+    sessions_restore(sessions, &never, model, now_ms);
 
     sessions_restore(sessions, &live, model, now_ms);
     sessions_restore(sessions, &late, model, now_ms);

@@ -27,13 +27,20 @@ static struct store_task *back[4096]; /* in order of coming back */
 static size_t n_back;
 static struct shard *const nowhere = (struct shard *)&lock; /* an address, never looked into */
 
-void shard_post(struct shard *shard, struct message *message)
+void shard_post_all(struct shard *shard, struct message *first, struct message *last)
 {
-    (void)shard;
+    ck_assert_ptr_eq(shard, nowhere);
     pthread_mutex_lock(&lock);
-    back[n_back++] = (struct store_task *)message; /* its first member */
+    last->next = NULL;
+    for (; first != NULL; first = first->next)
+        back[n_back++] = (struct store_task *)first; /* its first member */
     pthread_cond_signal(&came);
     pthread_mutex_unlock(&lock);
+}
+
+void shard_post(struct shard *shard, struct message *message)
+{
+    shard_post_all(shard, message, message);
 }
 
 static void wait_back(size_t n)

@@ -1,0 +1,252 @@
+/* The log's way back into the database.  See store_fold.h.
+ *
+ * What SQLite does by itself stalls a busy writer: a passive checkpoint never catches up with it,
+ * so the log grows until some commit folds all of it, and has the disk take hundreds of MB, alone.
+ * Three things here are against that: passes that follow each other until little is left; the disk
+ * takes each of them before the next (SQLite syncs the database only behind a pass that found the
+ * writer at rest); and the lock around reads, without which a busy reader, always in some snapshot
+ * of the log, would keep it from starting over.
+ *
+ * Order, which SQLite keeps: the log is synced before any of it is copied, and the database before
+ * the log starts over. */
+#include "server/store_fold.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "server/log.h"
+#include "server/store_db.h"
+
+enum {
+    PASSES_MAX = 8,    /* without little being left */
+    PACE_MAX_MS = 100, /* that the writer waits after a group */
+    PAGES_PER_MS = 1   /* taken for the disk's speed until it is known */
+};
+
+enum phase {
+    AT_REST,
+    FOLDING, /* the thread's turn */
+    LEFT     /* the writer's: little is left */
+};
+
+struct store_fold {
+    struct db *db; /* the thread's */
+    struct store_fold_limits limits;
+    pthread_t thread;
+    pthread_rwlock_t reads; /* shared by who reads; exclusive for the log to start over */
+    atomic_size_t pages;    /* in the log */
+    atomic_bool broken;
+    size_t pages_before; /* the writer's own: as of its last turn */
+
+    pthread_mutex_t lock; /* of what follows; nothing is called under it */
+    pthread_cond_t turned;
+    enum phase phase;
+    size_t pages_per_ms;
+    unsigned passes;
+    bool ending;
+};
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+static void say_broken(struct store_fold *fold, const struct rnn_err *err)
+{
+    if (!atomic_exchange(&fold->broken, true))
+        log_line(CONFIG_LOG_ERROR,
+                 "the disk does not take what is folded: the log of the store is kept and grows",
+                 LOG_TEXT("why", err->text));
+}
+
+/* ---- The thread ---- */
+
+/* One pass; how many pages are left that it did not see. */
+static size_t pass(struct store_fold *fold, size_t *folded)
+{
+    struct rnn_err err = {0};
+    uint64_t begun = now_ns();
+    size_t before = *folded, pages, ms;
+    int rc = db_fold(fold->db, folded, &err);
+
+    if (rc == 0)
+        rc = db_sync(fold->db, &err);
+    if (rc == RNN_EIO)
+        say_broken(fold, &err);
+    pages = atomic_load(&fold->pages);
+    ms = (size_t)((now_ns() - begun) / 1000000u);
+    pthread_mutex_lock(&fold->lock);
+    if (*folded > before + fold->limits.rest)
+        fold->pages_per_ms = (*folded - before) / (ms + 1) + 1;
+    fold->passes++;
+    pthread_cond_broadcast(&fold->turned);
+    pthread_mutex_unlock(&fold->lock);
+    return rc == 0 && pages > *folded ? pages - *folded : 0;
+}
+
+static void fold_passes(struct store_fold *fold)
+{
+    size_t folded = 0;
+
+    for (int i = 0; i < PASSES_MAX && !atomic_load(&fold->broken); i++)
+        if (pass(fold, &folded) <= fold->limits.rest)
+            return;
+}
+
+static void *fold_run(void *argument)
+{
+    struct store_fold *fold = argument;
+
+    pthread_mutex_lock(&fold->lock);
+    while (!fold->ending) {
+        if (fold->phase != FOLDING) {
+            pthread_cond_wait(&fold->turned, &fold->lock);
+            continue;
+        }
+        pthread_mutex_unlock(&fold->lock);
+        fold_passes(fold);
+        pthread_mutex_lock(&fold->lock);
+        fold->phase = LEFT;
+        pthread_cond_broadcast(&fold->turned);
+    }
+    pthread_mutex_unlock(&fold->lock);
+    return NULL;
+}
+
+/* ---- The writer ---- */
+
+/* Waits as long as the disk takes for what was written, twice; or until a pass is through. */
+static void pace(struct store_fold *fold, size_t pages, size_t written)
+{
+    unsigned passes;
+    uint64_t ms, at;
+    struct timespec end;
+
+    pthread_mutex_lock(&fold->lock);
+    passes = fold->passes;
+    ms = 2 * written / fold->pages_per_ms;
+    at = now_ns() + (pages > fold->limits.full ? 3600000
+                     : ms < PACE_MAX_MS        ? ms
+                                               : PACE_MAX_MS) *
+                        1000000u;
+    end = (struct timespec){.tv_sec = (time_t)(at / 1000000000u),
+                            .tv_nsec = (long)(at % 1000000000u)};
+    while (fold->phase == FOLDING && fold->passes == passes &&
+           pthread_cond_timedwait(&fold->turned, &fold->lock, &end) == 0)
+        ;
+    pthread_mutex_unlock(&fold->lock);
+}
+
+static void fold_rest(struct store_fold *fold, struct db *writer)
+{
+    struct rnn_err err = {0};
+    int rc;
+
+    pthread_rwlock_wrlock(&fold->reads);
+    rc = db_fold_rest(writer, &err);
+    pthread_rwlock_unlock(&fold->reads);
+    if (rc == RNN_EIO)
+        say_broken(fold, &err);
+}
+
+/* What the writer is to do; where that is folding the rest, the phase is over. */
+static enum phase phase_of(struct store_fold *fold, size_t pages)
+{
+    enum phase phase;
+
+    pthread_mutex_lock(&fold->lock);
+    phase = fold->phase;
+    if (phase == LEFT)
+        fold->phase = AT_REST;
+    if (phase == AT_REST && pages >= fold->limits.fold) {
+        fold->phase = FOLDING;
+        pthread_cond_broadcast(&fold->turned);
+    }
+    pthread_mutex_unlock(&fold->lock);
+    return phase;
+}
+
+void store_fold_turn(struct store_fold *fold, struct db *writer)
+{
+    size_t pages = db_log_pages(writer), before = fold->pages_before;
+    enum phase phase;
+
+    fold->pages_before = pages;
+    atomic_store(&fold->pages, pages);
+    if (atomic_load(&fold->broken))
+        return;
+    phase = phase_of(fold, pages);
+    if (phase == LEFT)
+        fold_rest(fold, writer);
+    else if (phase == FOLDING && pages > fold->limits.pace && pages > before)
+        pace(fold, pages, pages - before);
+}
+
+/* ---- Readers ---- */
+
+void store_fold_read_begin(struct store_fold *fold)
+{
+    pthread_rwlock_rdlock(&fold->reads);
+}
+
+void store_fold_read_end(struct store_fold *fold)
+{
+    pthread_rwlock_unlock(&fold->reads);
+}
+
+/* ---- Life ---- */
+
+static void free_all(struct store_fold *fold)
+{
+    pthread_rwlock_destroy(&fold->reads);
+    pthread_mutex_destroy(&fold->lock);
+    pthread_cond_destroy(&fold->turned);
+    free(fold);
+}
+
+int store_fold_start(struct store_fold **out, struct db *db, const struct store_fold_limits *limits,
+                     struct rnn_err *err)
+{
+    struct store_fold *fold = calloc(1, sizeof(*fold));
+    pthread_condattr_t monotonic;
+
+    if (fold == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
+    fold->db = db;
+    fold->limits = *limits;
+    fold->pages_per_ms = PAGES_PER_MS;
+    pthread_condattr_init(&monotonic); /* these cannot fail */
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_rwlock_init(&fold->reads, NULL);
+    pthread_mutex_init(&fold->lock, NULL);
+    pthread_cond_init(&fold->turned, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (pthread_create(&fold->thread, NULL, fold_run, fold) != 0) {
+        free_all(fold);
+        return rnn_fail(err, RNN_EIO, "the store: no thread could be started");
+    }
+    *out = fold;
+    return 0;
+}
+
+void store_fold_end(struct store_fold *fold)
+{
+    if (fold == NULL)
+        return;
+    pthread_mutex_lock(&fold->lock);
+    fold->ending = true;
+    pthread_cond_broadcast(&fold->turned);
+    pthread_mutex_unlock(&fold->lock);
+    (void)pthread_join(fold->thread, NULL); /* it was started and is joined once */
+    free_all(fold);
+}
+
+bool store_fold_broken(const struct store_fold *fold)
+{
+    return atomic_load(&fold->broken);
+}
