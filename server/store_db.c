@@ -16,6 +16,8 @@
  * commits, never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
 #include "server/store_db.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -104,7 +106,18 @@ struct db {
     char *image; /* of the state being written */
     size_t image_cap;
     size_t log_pages;
+    pthread_t thread; /* that uses it, from its first use on */
+    bool used;
 };
+
+/* SQLite checks nothing here: two threads on one connection damage it now and then. */
+static void assert_mine(struct db *db)
+{
+    if (!db->used)
+        db->thread = pthread_self();
+    db->used = true;
+    assert(pthread_equal(db->thread, pthread_self()));
+}
 
 /* ---- Opening ---- */
 
@@ -514,6 +527,7 @@ static int move(struct db *db, const struct store_task *task, struct rnn_err *er
 
 int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
 {
+    assert_mine(db);
     switch (task->kind) {
     case STORE_CREATE:
         return create(db, task, err);
@@ -560,8 +574,10 @@ size_t db_log_pages(const struct db *db)
 
 static int fold(struct db *db, int mode, size_t *folded, struct rnn_err *err)
 {
-    int in_log, done, rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+    int in_log, done, rc;
 
+    assert_mine(db);
+    rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
     if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
         return rnn_fail(err, RNN_EBUSY, "the store is being read");
     if (rc != SQLITE_OK)
@@ -648,6 +664,7 @@ int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, si
     sqlite3_stmt *statement = db->statements[S_FACTS];
     int step, rc = 0;
 
+    assert_mine(db);
     *n = 0;
     sqlite3_bind_int64(statement, 1, row);
     sqlite3_bind_int64(statement, 2, (int64_t)max);

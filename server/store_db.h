@@ -1,6 +1,6 @@
 /* The database behind server/store.c: SQLite, which lives behind this header alone.
  *
- * A connection belongs to one thread. */
+ * A connection belongs to one thread from its first task, listing or folding on. */
 #ifndef SERVER_STORE_DB_H
 #define SERVER_STORE_DB_H
 

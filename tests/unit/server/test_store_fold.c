@@ -170,6 +170,8 @@ static bool commit_next(size_t i)
 
 static void assert_all(size_t n_commits)
 {
+    close_all(); /* the reader's connection may have been of another thread */
+    open_with(&limits);
     for (size_t i = n_commits - SESSIONS; i < n_commits; i++)
         ck_assert_uint_eq(read_one(1 + (int64_t)(i % SESSIONS)), (unsigned char)(i / SESSIONS));
 }
