@@ -166,26 +166,31 @@ static int on_commit(void *context, sqlite3 *sqlite, const char *name, int pages
     return SQLITE_OK;
 }
 
-static int configure(struct db *db, enum store_durability durability, struct rnn_err *err)
+static int configure(struct db *db, enum store_durability durability, int cache_kib,
+                     struct rnn_err *err)
 {
+    char cache[48];
     int rc;
 
     sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     rc = exec(db,
-              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-16384; "
+              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; "
               "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY;",
               err);
     if (rc == 0)
         rc = exec(
             db, durability == STORE_POWER ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
             err);
+    (void)snprintf(cache, sizeof(cache), "PRAGMA cache_size=-%d", cache_kib);
+    if (rc == 0)
+        rc = exec(db, cache, err);
     if (rc == 0)
         rc = make_tables(db, err);
     sqlite3_wal_hook(db->sqlite, on_commit, db); /* in place of folding by itself */
     return rc;
 }
 
-int db_open(struct db **out, const char *path, enum store_durability durability,
+int db_open(struct db **out, const char *path, enum store_durability durability, int cache_kib,
             struct rnn_err *err)
 {
     struct db *db = calloc(1, sizeof(*db));
@@ -198,7 +203,7 @@ int db_open(struct db **out, const char *path, enum store_durability durability,
                         NULL) != SQLITE_OK)
         rc = fail(db, err);
     if (rc == 0)
-        rc = configure(db, durability, err);
+        rc = configure(db, durability, cache_kib, err);
     for (int i = 0; rc == 0 && i < N_STATEMENTS; i++)
         if (sqlite3_prepare_v3(db->sqlite, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &db->statements[i], NULL) != SQLITE_OK)

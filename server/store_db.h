@@ -11,9 +11,9 @@
 
 struct db;
 
-/* Opens a connection to the file; makes file and tables where they are missing.  RNN_EIO,
- * RNN_EFORMAT. */
-int db_open(struct db **out, const char *path, enum store_durability durability,
+/* Opens a connection to the file, which keeps pages of so much in memory; makes file and tables
+ * where they are missing.  RNN_EIO, RNN_EFORMAT. */
+int db_open(struct db **out, const char *path, enum store_durability durability, int cache_kib,
             struct rnn_err *err);
 void db_close(struct db *db);
 

@@ -213,6 +213,7 @@ int store_fold_start(struct store_fold **out, struct db *db, const struct store_
                      struct rnn_err *err)
 {
     struct store_fold *fold = calloc(1, sizeof(*fold));
+    pthread_rwlockattr_t writer_first; /* several that read on and on would keep it out */
     pthread_condattr_t monotonic;
 
     if (fold == NULL)
@@ -222,7 +223,10 @@ int store_fold_start(struct store_fold **out, struct db *db, const struct store_
     fold->pages_per_ms = PAGES_PER_MS;
     pthread_condattr_init(&monotonic); /* these cannot fail */
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_rwlock_init(&fold->reads, NULL);
+    pthread_rwlockattr_init(&writer_first);
+    pthread_rwlockattr_setkind_np(&writer_first, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP);
+    pthread_rwlock_init(&fold->reads, &writer_first);
+    pthread_rwlockattr_destroy(&writer_first);
     pthread_mutex_init(&fold->lock, NULL);
     pthread_cond_init(&fold->turned, &monotonic);
     pthread_condattr_destroy(&monotonic);

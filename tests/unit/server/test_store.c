@@ -235,6 +235,23 @@ START_TEST(what_is_sent_in_order_is_done_in_order)
 }
 END_TEST
 
+START_TEST(many_loads_at_once_get_each_its_own)
+{
+    for (int64_t row = 1; row <= GROUP; row++)
+        dispatch(STORE_CREATE, row, (unsigned char)row, NULL);
+    wait_back(GROUP);
+    forget_back();
+    for (size_t i = 0; i < 10; i++)
+        for (int64_t row = 1; row <= GROUP; row++)
+            dispatch(STORE_LOAD, row, 0, NULL);
+    wait_back(10 * GROUP);
+    for (size_t i = 0; i < n_back; i++) {
+        ck_assert_int_eq(back[i]->rc, 0);
+        ck_assert(is_filled(back[i]->state, (unsigned char)back[i]->facts.row));
+    }
+}
+END_TEST
+
 START_TEST(one_at_fault_harms_no_other_of_its_group)
 {
     for (int64_t row = 1; row <= GROUP; row++) {
@@ -567,6 +584,7 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_load_sees_what_was_done_before_it);
     tcase_add_test(tcase, what_is_sent_in_order_is_done_in_order);
+    tcase_add_test(tcase, many_loads_at_once_get_each_its_own);
     tcase_add_test(tcase, one_at_fault_harms_no_other_of_its_group);
     tcase_add_test(tcase, points_come_with_their_session_and_go_with_it);
     tcase_add_test(tcase, where_a_reset_goes_is_kept_with_the_session);

@@ -53,9 +53,9 @@ int fdatasync(int fd)
 
 static void open_with(const struct store_fold_limits *with)
 {
-    ck_assert_int_eq(db_open(&writer, path, STORE_PROCESS, NULL), 0);
-    ck_assert_int_eq(db_open(&reader, path, STORE_PROCESS, NULL), 0);
-    ck_assert_int_eq(db_open(&folder, path, STORE_PROCESS, NULL), 0);
+    ck_assert_int_eq(db_open(&writer, path, STORE_PROCESS, 1024, NULL), 0);
+    ck_assert_int_eq(db_open(&reader, path, STORE_PROCESS, 1024, NULL), 0);
+    ck_assert_int_eq(db_open(&folder, path, STORE_PROCESS, 1024, NULL), 0);
     ck_assert_int_eq(store_fold_start(&fold, folder, with, NULL), 0);
 }
 
