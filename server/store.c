@@ -3,11 +3,14 @@
  * The writer takes whatever waits, up to a bound, into one transaction.  Where that fails, the
  * tasks are tried one by one, so that each hears of its own fate: on a full disk a small write may
  * still find room, and one that is at fault harms no other.  A task is handed back only after the
- * commit.  (Of two commits of one session in a group the first is not left out: its answer is
- * waited for before there is a second, so that there are none.)  Readers take one task each: where
- * the pages are not in memory four wait for the disk side by side, which gives three times as many
- * states a second; where they are one would do, at 20 us a state.  The folder is held by a lock on
- * a file of its own, which the kernel lets go with the process. */
+ * commit.  (Two commits of one session rarely meet in a group: unless durability is `none`, the
+ * first is answered before there is a second.  Leaving it out was not worth the search, nor was
+ * waiting for a group to fill, which keeps the shard idle for longer than it saves the disk.)
+ *
+ * Four readers take a task each: where the pages are not in memory they wait for the disk side by
+ * side and give three times as many states a second; where they are, one would do, at 20 us each.
+ *
+ * The folder is held by a lock on a file of its own, which the kernel lets go with the process. */
 #include "server/store.h"
 
 #include <errno.h>

@@ -584,10 +584,10 @@ static int fold(struct db *db, int mode, size_t *folded, struct rnn_err *err)
 
     assert_mine(db);
     rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
-    if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
-        return rnn_fail(err, RNN_EBUSY, "the store is being read");
-    if (rc != SQLITE_OK)
+    if (rc != SQLITE_OK && sqlite3_extended_errcode(db->sqlite) == SQLITE_IOERR_FSYNC)
         return fail(db, err);
+    if (rc != SQLITE_OK)
+        return rnn_fail(err, RNN_EBUSY, "the store is being read, or the disk is full");
     *folded = done > 0 ? (size_t)done : 0;
     return 0;
 }
