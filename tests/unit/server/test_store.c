@@ -76,6 +76,23 @@ static struct store_facts facts_of(int64_t row)
     return facts;
 }
 
+/* A commit of the stream 7, which began at a state of `begin`. */
+static void commit_stream(int64_t row, unsigned char fill, unsigned char begin)
+{
+    struct store_facts facts = facts_of(row);
+    struct store_task *task = store_task_new(STORE_COMMIT, &facts, NULL);
+
+    ck_assert_ptr_nonnull(task);
+    task->state = malloc(STATE);
+    task->begin = malloc(STATE);
+    ck_assert(task->state != NULL && task->begin != NULL);
+    memset(task->state, fill, STATE);
+    memset(task->begin, begin, STATE);
+    task->stream = 7;
+    task->home = nowhere;
+    store_send(store, task);
+}
+
 /* Of a state whose position is that of the facts, and whose other bytes are alike. */
 static struct store_task *task_of(enum store_kind kind, const struct store_facts *facts,
                                   unsigned char fill)
@@ -290,6 +307,74 @@ START_TEST(points_come_with_their_session_and_go_with_it)
 }
 END_TEST
 
+static bool has_begin(int64_t row, unsigned char fill, unsigned char begin)
+{
+    ck_assert_int_eq(done(STORE_LOAD, row, 0, NULL)->rc, 0);
+    ck_assert(is_filled(back[0]->state, fill));
+    if (back[0]->begin == NULL)
+        return false;
+    ck_assert_uint_eq(back[0]->stream, 7);
+    return is_filled(back[0]->begin, begin);
+}
+
+START_TEST(where_a_stream_began_is_there_until_the_next_commit)
+{
+    for (int64_t row = 1; row <= 2; row++)
+        ck_assert_int_eq(done(STORE_CREATE, row, 1, NULL)->rc, 0);
+    ck_assert(!has_begin(1, 1, 0));
+    for (unsigned char fill = 2; fill < 12; fill++) {
+        forget_back();
+        commit_stream(1, fill, 1);
+        wait_back(1);
+        ck_assert_int_eq(back[0]->rc, 0);
+        ck_assert(has_begin(1, fill, 1));
+    }
+    ck_assert_int_eq(done(STORE_POINT, 1, 9, "p")->rc, 0);
+    reopen();
+    ck_assert(has_begin(1, 11, 1));
+    ck_assert(!has_begin(2, 1, 0));
+    ck_assert_int_eq(done(STORE_COMMIT, 1, 12, NULL)->rc, 0);
+    ck_assert(!has_begin(1, 12, 0));
+}
+END_TEST
+
+START_TEST(damage_to_it_costs_no_session)
+{
+    for (int64_t row = 1; row <= 3; row++) {
+        ck_assert_int_eq(done(STORE_CREATE, row, 1, NULL)->rc, 0);
+        forget_back();
+        commit_stream(row, 2, 1);
+        wait_back(1);
+    }
+    sql("UPDATE state SET begin=x'00' WHERE row=1;"
+        "UPDATE state SET begin=NULL WHERE row=2;"
+        "UPDATE state SET begin=(SELECT begin FROM state WHERE row=1) WHERE row=3;");
+    for (int64_t row = 1; row <= 3; row++)
+        ck_assert(!has_begin(row, 2, 0));
+}
+END_TEST
+
+START_TEST(other_weights_know_no_stream_of_these)
+{
+    struct store_facts facts = facts_of(1);
+    struct store_task *task;
+
+    ck_assert_int_eq(done(STORE_CREATE, 1, 1, NULL)->rc, 0);
+    forget_back();
+    commit_stream(1, 2, 1);
+    wait_back(1);
+    forget_back();
+    task = store_task_new(STORE_MOVE, &facts, NULL);
+    ck_assert_ptr_nonnull(task);
+    memcpy(task->moved_from, fingerprint, sizeof(fingerprint));
+    task->home = nowhere;
+    store_send(store, task);
+    wait_back(1);
+    ck_assert_int_eq(back[0]->rc, 0);
+    ck_assert(!has_begin(1, 2, 0));
+}
+END_TEST
+
 static void create_from(int64_t row, const char *name, unsigned char initial)
 {
     struct store_facts facts = facts_of(row);
@@ -501,13 +586,13 @@ START_TEST(a_store_of_an_older_form_is_refused_and_says_what_to_do)
     ck_assert_int_eq(done(STORE_CREATE, 1, 1, NULL)->rc, 0);
     forget_back();
     store_close(store);
-    sql("PRAGMA user_version=1");
+    sql("PRAGMA user_version=2");
     store = NULL;
     ck_assert_int_eq(store_open(&store, dir, STORE_PROCESS, &err), RNN_EFORMAT);
     ck_assert_ptr_null(store);
-    ck_assert_ptr_nonnull(strstr(err.text, "form 1"));
+    ck_assert_ptr_nonnull(strstr(err.text, "form 2"));
     ck_assert_ptr_nonnull(strstr(err.text, "move the file away"));
-    sql("PRAGMA user_version=2");
+    sql("PRAGMA user_version=3");
     open_store(); /* it is as it was */
     ck_assert_uint_eq(listed(), 1);
 }
@@ -587,6 +672,9 @@ int main(void)
     tcase_add_test(tcase, many_loads_at_once_get_each_its_own);
     tcase_add_test(tcase, one_at_fault_harms_no_other_of_its_group);
     tcase_add_test(tcase, points_come_with_their_session_and_go_with_it);
+    tcase_add_test(tcase, where_a_stream_began_is_there_until_the_next_commit);
+    tcase_add_test(tcase, damage_to_it_costs_no_session);
+    tcase_add_test(tcase, other_weights_know_no_stream_of_these);
     tcase_add_test(tcase, where_a_reset_goes_is_kept_with_the_session);
     tcase_add_test(tcase, a_move_takes_all_of_a_session_to_other_weights);
     tcase_add_test(tcase, a_move_from_other_weights_than_it_has_changes_nothing);
