@@ -171,6 +171,7 @@ struct session_request {
     char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
     char *state;                            /* an exported one, [state_len]; NULL: none */
     size_t state_len;
+    int64_t penalty_memory; /* tokens; -1: not said */
 };
 api_reader session_request_read;
 void session_request_free(struct session_request *request);
@@ -232,19 +233,20 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
-/* rnn_state_read() with the field named in front; and the answer to its faults. */
-int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
-                   struct rnn_state *state, struct rnn_err *err);
-void api_state_refuse(struct request *request, const struct rnn_err *err);
-
 /* The fields of every call that opens a session: id and ttl_seconds. */
 int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
                            const struct config *config, struct rnn_err *err);
 
+/* How many tokens the penalties of a session look back on: as many as were asked for (-1: nothing
+ * was said), as the state that it begins with remembers (0: none), or as are configured. */
+int api_window(const struct rnn_model_info *info, const struct config *config, int64_t asked,
+               size_t kept, size_t *window, struct rnn_err *err);
+size_t api_window_preset(const struct rnn_model_info *info, const struct config *config);
+
 /* Opens a session at a state (copied) with a fresh seed, and answers. */
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
-                      const struct rnn_state *state);
+                      const struct rnn_state *state, size_t state_bytes);
 
 /* ---- Handlers ---- */
 

@@ -66,8 +66,8 @@ const struct rnn_state *job_from(const struct job *job);
  * generator: which sequences are texts of one input, to be drawn apart, the task knows. */
 bool job_states_new(struct job *job);
 
-/* Opens what the client sent to begin with, once the model is known; the job has failed where it is
- * not to be had. */
+/* Once the model is known: how long the states are, and what the client sent to begin with, opened;
+ * the job has failed where it is not to be had. */
 void job_given_state(struct job *job);
 
 /* Wipes and frees them; may be called twice. */

@@ -176,6 +176,11 @@ const struct rnn_state *session_state(const struct session_hold *hold)
     return hold->session->state;
 }
 
+size_t session_state_bytes(const struct session_hold *hold)
+{
+    return hold->session->state_bytes;
+}
+
 struct rnn_model *session_model(const struct session_hold *hold)
 {
     return hold->session->model;

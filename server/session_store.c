@@ -406,13 +406,13 @@ static size_t block_bytes(size_t size)
     return (size + sizeof(size_t) + 15) / 16 * 16;
 }
 
-size_t session_footprint(const struct rnn_model_info *info)
+size_t session_footprint(const struct rnn_model *model, size_t window)
 {
     /* its id, and its place in the table */
     enum { MINTED_ID = 33, PLACE = sizeof(void *) };
 
-    return block_bytes(info->state_bytes) + block_bytes(offsetof(struct session, id) + MINTED_ID) +
-           PLACE;
+    return block_bytes(rnn_state_bytes(model, window)) +
+           block_bytes(offsetof(struct session, id) + MINTED_ID) + PLACE;
 }
 
 void session_wake(struct sessions *sessions, struct session *session)
@@ -485,6 +485,19 @@ void session_rest(struct sessions *sessions, struct session *session)
 
 /* ---- Coming back ---- */
 
+/* Whether what stands behind the model's part is whole, in all of its states. */
+static bool recalls(const struct session *session, const struct store_task *task)
+{
+    size_t bytes = session->state_bytes;
+    bool whole = rnn_state_recalls(session->model, task->state, bytes);
+
+    if (task->initial.state != NULL)
+        whole &= rnn_state_recalls(session->model, task->initial.state, bytes);
+    for (size_t i = 0; i < task->n_points; i++)
+        whole &= rnn_state_recalls(session->model, task->points[i].state, bytes);
+    return whole;
+}
+
 static bool install(struct sessions *sessions, struct session *session, struct store_task *task)
 {
     const char *name = task->initial.name;
@@ -530,9 +543,13 @@ static void on_loaded(struct shard *shard, struct message *message)
     struct store_task *task = (struct store_task *)message; /* its first member */
     struct sessions *sessions = shard->sessions;
     struct session *session = take_back(sessions, task);
-    enum reply_error error = load_error(task);
+    enum reply_error error;
 
     session->use->loading = false;
+    if (task->rc == 0 && !session->deleted && !recalls(session, task))
+        task->rc =
+            rnn_fail(&task->err, RNN_EFORMAT, "it remembers what are no tokens of its model");
+    error = load_error(task);
     if (session->deleted) {
         session_free(session);
     } else if (task->rc == 0 && install(sessions, session, task)) {

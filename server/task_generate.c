@@ -199,6 +199,18 @@ static void add_token(struct generate_job *g, struct text *text, uint32_t token)
         stop_match_flush(&text->match, &text->bytes);
 }
 
+/* Where the state remembers tokens, penalties look at those and no others.  A text's first token is
+ * drawn before it has branched off from its leader. */
+static void recall(struct generate_job *g, struct text *text, const struct job_sequence *sequence)
+{
+    const struct job_sequence *at = text->n_tokens == 0 ? leader_of(g, sequence) : sequence;
+    const struct rnn_recent *recent =
+        rnn_state_recent(g->job.model, at->step.state, g->job.state_bytes);
+
+    if (recent)
+        rnn_sampler_recall(text->sampler, recent);
+}
+
 static bool draw_token(struct generate_job *g, struct job_sequence *sequence, const float *logits,
                        struct rnn_rng *rng)
 {
@@ -206,6 +218,7 @@ static bool draw_token(struct generate_job *g, struct job_sequence *sequence, co
     uint32_t token;
 
     generate_prompt(g, sequence->index);
+    recall(g, text, sequence);
     if (rnn_sample(text->sampler, logits, rng, &token) < 0) {
         job_fail(&g->job, REPLY_NOT_POSSIBLE, "logit_bias", "logit_bias: every token is banned");
         return false;

@@ -875,7 +875,7 @@ START_TEST(a_session_takes_what_is_said)
 {
 #ifndef OTHER_MALLOC
     enum { MANY = 1 << 14 }; /* as many as the table has places */
-    size_t said = session_footprint(rnn_model_info(model)), taken;
+    size_t said = session_footprint(model, 0), taken;
     struct mallinfo2 before, after;
     struct session_view view;
 

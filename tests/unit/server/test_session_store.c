@@ -66,7 +66,7 @@ static int apply(struct store_task *task)
     if (task->kind == STORE_LOAD) {
         if (!disk[row].there)
             return RNN_ENOENT;
-        task->state = calloc(1, STATE);
+        task->state = calloc(1, task->facts.state_bytes);
         if (task->state == NULL)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
@@ -211,16 +211,35 @@ static session_result create(const char *id, int64_t ttl_s)
     return create_from(id, ttl_s, 0);
 }
 
-/* A new session, saved. */
-static void make(const char *id, int64_t ttl_s)
+static void save_new(const char *id)
 {
     struct guest guest;
 
-    ck_assert_int_eq(create(id, ttl_s), 0);
     ck_assert_int_eq(enter(&guest, id), 0);
     (void)session_save_new(sessions, &guest.hold);
     finish_all();
     session_release(sessions, &guest.hold, NULL, NULL);
+}
+
+/* A new session, saved. */
+static void make(const char *id, int64_t ttl_s)
+{
+    ck_assert_int_eq(create(id, ttl_s), 0);
+    save_new(id);
+}
+
+/* One that remembers so many tokens. */
+static void make_with_window(const char *id, size_t window)
+{
+    const struct session_spec spec = {.id = id,
+                                      .key_name = "",
+                                      .model_name = "fake",
+                                      .model = model,
+                                      .state_bytes = rnn_state_bytes(model, window)};
+    struct session_view view;
+
+    ck_assert_int_eq(session_create(sessions, &spec, &view), 0);
+    save_new(id);
 }
 
 /* A commit as a request makes it, with an undisturbed store. */
@@ -749,6 +768,21 @@ START_TEST(a_load_that_fails_says_why_and_may_be_tried_again)
 }
 END_TEST
 
+/* The fake disk gives back zeros where the window was. */
+START_TEST(what_comes_back_without_a_window_is_damaged)
+{
+    struct guest guest;
+
+    world.config.session_memory_bytes = 1;
+    make_with_window("w", 4);
+    ck_assert(!is_resident("w"));
+    ck_assert_int_eq(enter(&guest, "w"), 0);
+    (void)finish(0);
+    ck_assert_int_eq(guest.refused, 1);
+    ck_assert_int_eq(guest.reason, REPLY_SESSION_DAMAGED);
+}
+END_TEST
+
 START_TEST(who_leaves_the_line_of_a_load_is_not_granted)
 {
     struct guest guest;
@@ -1192,6 +1226,7 @@ int main(void)
     tcase_add_test(tcase, who_holds_a_session_keeps_it_in_memory);
     tcase_add_test(tcase, the_line_waits_for_the_load_in_order);
     tcase_add_test(tcase, a_load_that_fails_says_why_and_may_be_tried_again);
+    tcase_add_test(tcase, what_comes_back_without_a_window_is_damaged);
     tcase_add_test(tcase, who_leaves_the_line_of_a_load_is_not_granted);
     tcase_add_test(tcase, deleted_while_it_is_loaded);
     tcase_add_test(tcase, deleted_while_it_is_saved);
