@@ -276,9 +276,9 @@ static void put_plain(const struct sessions_bench *b, struct buf *out)
     }
     buf_printf(out,
                "\nmemory  %.1f MiB resident when opened, %.1f MiB of it states; "
-               "%.0f bytes a session beside its state, %zu by the model's card\n",
+               "%.0f bytes a session beside its state; %zu in all by the model's card\n",
                b->opened.resident_bytes / 1048576, b->opened.state_bytes / 1048576, overhead(b),
-               b->session_bytes - b->state_bytes);
+               b->session_bytes);
     buf_printf(out, "        %.0f sessions on disk only when opened, %.0f at the end\n",
                b->opened.stored, b->after.stored);
     buf_printf(out, "idle    %.2f %% of a CPU\n", 100 * idle_share(b));

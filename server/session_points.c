@@ -168,12 +168,29 @@ const struct rnn_state *session_past(const struct session_hold *hold, uint64_t s
     return trail_find(&session->points->trail, position - steps);
 }
 
+/* Nothing is left in them. */
+static void drop_empty(struct sessions *sessions, struct session *session)
+{
+    const struct session_points *points = session->points;
+
+    if (points->n > 0 || points->trail.n > 0 || points->begin != NULL || points->initial != NULL ||
+        points->initial_name != NULL)
+        return;
+    session_count_out(sessions, session);
+    session_points_free(session);
+    session_count_in(sessions, session);
+}
+
 void session_trail_rest(struct sessions *sessions, struct session *session)
 {
     struct session_points *points = session->points;
 
-    if (points == NULL || points->trail.n == 0)
+    if (points == NULL)
         return;
+    if (points->trail.n == 0) {
+        drop_empty(sessions, session);
+        return;
+    }
     points->older = sessions->trail_newest;
     points->newer = NULL;
     *(points->older != NULL ? &points->older->newer : &sessions->trail_oldest) = points;
@@ -201,6 +218,7 @@ bool session_trail_give_up(struct sessions *sessions)
     session_trail_wake(sessions, points->session);
     trail_free(&points->trail);
     session_recount(sessions, points->session);
+    drop_empty(sessions, points->session);
     metrics_count(sessions->shard->metrics, M_SESSION_UNTRAILED, 1);
     return true;
 }

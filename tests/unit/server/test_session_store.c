@@ -668,12 +668,13 @@ START_TEST(trails_are_given_up_before_any_session_leaves)
             fake_metric(&world, "rnnd_session_events_total{event=\"trail_dropped\"}"),
             4 * stored + 1);
         ck_assert_uint_eq(look_back("b"), 0);
-        world.config.session_memory_bytes = (uint64_t)bytes_now() - 5 * STATE;
-        walk("b", 9); /* its own is the newest, and goes as well */
+        world.config.session_memory_bytes = 3 * STATE; /* of the states alone */
+        walk("b", 9);                                  /* its own is the newest, and goes as well */
         for (char id[] = "a"; id[0] < 'd'; id[0]++) {
             ck_assert(is_resident(id));
             ck_assert_uint_eq(look_back(id), 0);
         }
+        ck_assert_double_eq(bytes_now(), 3 * STATE); /* nothing of the trails is left */
         world.config.session_memory_bytes = (uint64_t)bytes_now() - 1;
         assert_memory("c", 7);
         ck_assert_int_eq(is_resident("a"), !stored);
