@@ -620,9 +620,9 @@ def test_draining(start, workers):
             break
         if "error" in message:
             refused = message
-        elif "done" in message:
+        elif "done" in message and message["id"] == 1:
             assert message["done"]["choices"][0]["finish_reason"] == "length"
-            done = message
+            done = message  # of the other request there is one where its worker had not heard of the end yet
     assert done["id"] == 1 and closed.code == 1001
     assert refused is None or refused["error"]["code"] == "draining"
     try:
