@@ -59,7 +59,7 @@ struct sessions_bench {
     struct buf input; /* of one step, JSON */
     uint32_t run;     /* in the ids */
     int64_t n_sessions, n_operations, connections, seconds, idle_s;
-    size_t state_bytes; /* of one session, by the model's card */
+    size_t state_bytes, session_bytes; /* of one session, by the model's card */
     struct bench_times times[N_KINDS];
     double cpu_us[N_KINDS]; /* of the daemon, for each request */
     struct page before, opened, idle, after;
@@ -178,13 +178,15 @@ static int make_input(struct sessions_bench *b, const struct cJSON *card)
 {
     const struct cJSON *input = json_get(card, "input");
     const char *kind = "";
-    int64_t size = 0, state_bytes = 0;
+    int64_t size = 0, state_bytes = 0, session_bytes = 0;
 
     if (json_read_string(input, "input", "kind", &kind, NULL) < 0 ||
         json_read_int(input, "input", "size", 1, 1000000, &size, NULL) < 0 ||
-        json_read_int(card, "", "state_bytes", 0, INT64_MAX / 2, &state_bytes, NULL) < 0)
+        json_read_int(card, "", "state_bytes", 0, INT64_MAX / 2, &state_bytes, NULL) < 0 ||
+        json_read_int(card, "", "session_bytes", 0, INT64_MAX / 2, &session_bytes, NULL) < 0)
         return cli_fail("the daemon's card of the model cannot be read");
     b->state_bytes = (size_t)state_bytes;
+    b->session_bytes = (size_t)session_bytes;
     if (strcmp(kind, "dense") != 0) {
         buf_puts(&b->input, "[0]");
         return CLI_OK;
@@ -274,8 +276,9 @@ static void put_plain(const struct sessions_bench *b, struct buf *out)
     }
     buf_printf(out,
                "\nmemory  %.1f MiB resident when opened, %.1f MiB of it states; "
-               "%.0f bytes a session beside its state\n",
-               b->opened.resident_bytes / 1048576, b->opened.state_bytes / 1048576, overhead(b));
+               "%.0f bytes a session beside its state, %zu by the model's card\n",
+               b->opened.resident_bytes / 1048576, b->opened.state_bytes / 1048576, overhead(b),
+               b->session_bytes - b->state_bytes);
     buf_printf(out, "        %.0f sessions on disk only when opened, %.0f at the end\n",
                b->opened.stored, b->after.stored);
     buf_printf(out, "idle    %.2f %% of a CPU\n", 100 * idle_share(b));
@@ -291,9 +294,10 @@ static void put_json(const struct sessions_bench *b, struct buf *out)
     buf_puts(out, "{\"model\":");
     buf_json_string(out, b->model, strlen(b->model));
     buf_printf(out,
-               ",\"sessions\":%" PRIu64 ",\"state_bytes\":%zu,\"connections\":%" PRId64
+               ",\"sessions\":%" PRIu64
+               ",\"state_bytes\":%zu,\"session_bytes\":%zu,\"connections\":%" PRId64
                ",\"durability\":",
-               b->times[OPEN].n, b->state_bytes, b->connections);
+               b->times[OPEN].n, b->state_bytes, b->session_bytes, b->connections);
     if (b->own)
         buf_json_string(out, b->durability, strlen(b->durability));
     else

@@ -83,7 +83,7 @@ static struct session *session_of(const struct wheel_entry *due)
 /* The first second in which its time has come. */
 static uint32_t due_tick(const struct wheel_entry *due)
 {
-    return tick_of((session_of(due)->expires_ms + 999) / 1000);
+    return tick_of((session_expires_ms(session_of(due)) + 999) / 1000);
 }
 
 static void state_free(struct session *session)
@@ -93,18 +93,74 @@ static void state_free(struct session *session)
         explicit_bzero(session->state, session->state_bytes);
     free(session->state);
     rnn_model_unref(session->model);
-    rnn_model_unref(session->next_model);
-    rnn_model_unref(session->moving_to);
     session->state = NULL;
-    session->model = session->next_model = session->moving_to = NULL;
+    session->model = NULL;
+}
+
+bool session_use_begin(struct sessions *sessions, struct session *session)
+{
+    session_wake(sessions, session);
+    if (session->use != NULL)
+        return true;
+    session->use = calloc(1, sizeof(*session->use));
+    if (session->use == NULL)
+        return false;
+    session->use->last = &session->use->first;
+    return true;
+}
+
+void session_use_end(struct session *session)
+{
+    struct session_use *use = session_use(session);
+
+    if (use == NULL)
+        return;
+    rnn_model_unref(use->next_model);
+    rnn_model_unref(use->moving_to);
+    free(use);
+    session->use = NULL;
 }
 
 void session_free(struct session *session)
 {
-    if (session->holder != NULL || session->granting || session->n_tasks > 0)
+    const struct session_use *use = session_use(session);
+
+    if (session->n_tasks > 0 || (use != NULL && (use->holder != NULL || use->granting)))
         return;
+    session_use_end(session);
     state_free(session);
     free(session);
+}
+
+/* ---- Counting ---- */
+
+size_t session_bytes(const struct session *session)
+{
+    return session->state != NULL ? session->state_bytes + session_points_counted(session) : 0;
+}
+
+static void count_bytes(struct sessions *sessions, int64_t bytes)
+{
+    metrics_gauge_add(sessions->shard->metrics, G_SESSION_BYTES, bytes);
+    sessions->resident_bytes += (size_t)bytes; /* modulo 2^64, and never below 0 in all */
+}
+
+void session_count_in(struct sessions *sessions, const struct session *session)
+{
+    count_bytes(sessions, (int64_t)session_bytes(session));
+}
+
+void session_count_out(struct sessions *sessions, const struct session *session)
+{
+    count_bytes(sessions, -(int64_t)session_bytes(session));
+}
+
+void session_recount(struct sessions *sessions, struct session *session)
+{
+    size_t before = session_points_counted(session);
+
+    if (!session->deleted)
+        count_bytes(sessions, (int64_t)session_points_count(session) - (int64_t)before);
 }
 
 static void uncount(struct sessions *sessions, struct session *session)
@@ -115,23 +171,9 @@ static void uncount(struct sessions *sessions, struct session *session)
     metrics_gauge_add(metrics, G_SESSIONS, -1);
     if (session->state == NULL)
         metrics_gauge_add(metrics, G_SESSIONS_STORED, -1);
-    metrics_gauge_add(metrics, G_SESSION_BYTES, -(int64_t)session->bytes);
-    sessions->resident_bytes -= session->bytes;
+    session_count_out(sessions, session);
     if (session->model != NULL)
         models_leave(models_of(sessions), session->model);
-}
-
-void session_recount(struct sessions *sessions, struct session *session)
-{
-    size_t bytes =
-        session->state == NULL ? 0 : session->state_bytes + session_points_bytes(session);
-
-    if (session->deleted)
-        return;
-    metrics_gauge_add(sessions->shard->metrics, G_SESSION_BYTES,
-                      (int64_t)bytes - (int64_t)session->bytes);
-    sessions->resident_bytes += bytes - session->bytes;
-    session->bytes = bytes;
 }
 
 static void tombstone_remove(struct sessions *sessions, struct session *session)
@@ -164,7 +206,7 @@ static size_t tombstones_max(const struct sessions *sessions)
 
 void session_bury(struct sessions *sessions, struct session *session)
 {
-    int64_t gone_ms = shard_config(sessions->shard)->session_gone_s * 1000;
+    uint32_t gone_s = (uint32_t)shard_config(sessions->shard)->session_gone_s;
 
     session_wake(sessions, session);
     session_store_leave(sessions, session);
@@ -173,8 +215,8 @@ void session_bury(struct sessions *sessions, struct session *session)
     state_free(session);
     session->tombstone = true;
     sessions->n_tombstones++;
-    session->expires_ms += gone_ms;
-    if (gone_ms == 0 || sessions->n_tombstones > tombstones_max(sessions))
+    session->ttl_s += gone_s;
+    if (gone_s == 0 || sessions->n_tombstones > tombstones_max(sessions))
         tombstone_remove(sessions, session);
     else
         wheel_move(&sessions->wheel, &session->due);
@@ -184,6 +226,7 @@ void session_bury(struct sessions *sessions, struct session *session)
 static void expire(struct sessions *sessions, struct session *session)
 {
     metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
+    session_use_end(session);
     session_bury(sessions, session);
 }
 
@@ -195,15 +238,15 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 
     if (session == NULL)
         return SESSION_FAIL(REPLY_NO_SESSION);
-    if (!session->tombstone && session->expires_ms <= now_ms && !session_in_use(session)) {
+    if (!session->tombstone && session_expires_ms(session) <= now_ms && !session_in_use(session)) {
         expire(sessions, session);
         session = session_table_find(sessions, owner, id);
         if (session == NULL)
             return SESSION_FAIL(REPLY_NO_SESSION);
     }
     if (session->tombstone)
-        return SESSION_FAIL(session->expires_ms > now_ms ? REPLY_SESSION_EXPIRED
-                                                         : REPLY_NO_SESSION);
+        return SESSION_FAIL(session_expires_ms(session) > now_ms ? REPLY_SESSION_EXPIRED
+                                                                 : REPLY_NO_SESSION);
     *out = session;
     return 0;
 }
@@ -211,28 +254,28 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
 void session_touch(const struct sessions *sessions, struct session *session)
 {
     session->used_ms = sessions->shard->now_unix_ms;
-    session->expires_ms = session->used_ms + session->ttl_ms;
 }
 
 void session_view_fill(const struct session *session, struct session_view *view)
 {
     const char *fingerprint = session_fingerprint(session);
+    const struct session_use *use = session_use(session);
 
     *view = (struct session_view){
-        .position = session->position,
+        .position = session_position(session),
         .seed = session->seed,
         .created_unix_ms = session->created_ms,
         .used_unix_ms = session->used_ms,
-        .expires_unix_ms = session->expires_ms,
-        .ttl_s = session->ttl_ms / 1000,
-        .bytes = session->bytes,
+        .expires_unix_ms = session_expires_ms(session),
+        .ttl_s = session->ttl_s,
+        .bytes = session_bytes(session),
         .resident = session->state != NULL,
         .usable = session->model != NULL,
-        .busy = session->holder != NULL,
-        .waiting = session->n_waiting,
+        .busy = use != NULL && use->holder != NULL,
+        .waiting = use != NULL ? use->n_waiting : 0,
     };
     memcpy(view->id, session->id, strlen(session->id) + 1);
-    (void)strncpy(view->model, session->model_name, sizeof(view->model) - 1);
+    (void)strncpy(view->model, session->kind->model_name, sizeof(view->model) - 1);
     memcpy(view->fingerprint, fingerprint, strlen(fingerprint) + 1);
 }
 
@@ -267,12 +310,12 @@ static bool count_one_more(struct sessions *sessions)
     return false;
 }
 
-static int64_t ttl_ms(const struct sessions *sessions, int64_t asked_s)
+static uint32_t ttl_s(const struct sessions *sessions, int64_t asked_s)
 {
     const struct config *config = shard_config(sessions->shard);
     int64_t s = asked_s > 0 ? asked_s : config->session_ttl_s;
 
-    return 1000 * (s < config->session_ttl_max_s ? s : config->session_ttl_max_s);
+    return (uint32_t)(s < config->session_ttl_max_s ? s : config->session_ttl_max_s);
 }
 
 /* Where its resets go.  False without memory. */
@@ -293,24 +336,32 @@ static bool begin_with(struct sessions *sessions, struct session *session,
     return true;
 }
 
-/* A session that stands in no table yet. */
-static struct session *session_new(struct sessions *sessions, const struct session_spec *spec,
-                                   const char *id)
+/* NULL without memory. */
+static struct session *blank(const char *id, size_t state_bytes)
 {
     size_t id_size = strlen(id) + 1;
-    struct session *session = calloc(1, sizeof(*session) + id_size);
+    struct session *session =
+        state_bytes <= UINT32_MAX ? calloc(1, offsetof(struct session, id) + id_size) : NULL;
 
     if (session == NULL)
         return NULL;
     memcpy(session->id, id, id_size);
-    session->last = &session->first;
-    session->bytes = session->state_bytes = rnn_model_info(spec->model)->state_bytes;
+    session->state_bytes = (uint32_t)state_bytes;
+    return session;
+}
+
+/* A session that stands in no table yet. */
+static struct session *session_new(struct sessions *sessions, const struct session_spec *spec,
+                                   const char *id)
+{
+    struct session *session = blank(id, rnn_model_info(spec->model)->state_bytes);
+
+    if (session == NULL)
+        return NULL;
     session->model = rnn_model_ref(spec->model);
-    session->owner = session_name_keep(sessions, spec->key_name);
-    session->model_name = session_name_keep(sessions, spec->model_name);
+    session->kind = session_kind_keep(sessions, spec->key_name, spec->model_name, NULL);
     session->state = malloc(session->state_bytes);
-    if (session->owner == NULL || session->model_name == NULL || session->state == NULL ||
-        !begin_with(sessions, session, spec)) {
+    if (session->kind == NULL || session->state == NULL || !begin_with(sessions, session, spec)) {
         state_free(session);
         free(session);
         return NULL;
@@ -319,11 +370,9 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         memcpy(session->state, spec->state, session->state_bytes);
     else
         rnn_state_init(spec->model, session->state, spec->seed);
-    session->bytes += session_points_bytes(session);
-    session->position = session->state->position;
+    (void)session_points_count(session);
     session->seed = spec->state != NULL && spec->seed == 0 ? spec->state->rng.seed : spec->seed;
-    session->hash = session_hash(sessions, session->owner, session->id);
-    session->ttl_ms = ttl_ms(sessions, spec->ttl_s);
+    session->ttl_s = ttl_s(sessions, spec->ttl_s);
     session->created_ms = sessions->shard->now_unix_ms;
     session_touch(sessions, session);
     return session;
@@ -371,8 +420,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     enter(sessions, session);
     session_order_insert(sessions, session);
     metrics_count(metrics, M_SESSION_CREATED, 1);
-    metrics_gauge_add(metrics, G_SESSION_BYTES, (int64_t)session->bytes);
-    sessions->resident_bytes += session->bytes;
+    session_count_in(sessions, session);
     if (!spec->transient)
         session_store_enter(sessions, session);
     session_view_fill(session, view);
@@ -382,35 +430,26 @@ session_result session_create(struct sessions *sessions, const struct session_sp
 struct session *session_restore(struct sessions *sessions, const struct store_facts *facts,
                                 struct rnn_model *model)
 {
-    size_t id_size = strlen(facts->id) + 1;
     struct session *session;
 
     if (session_table_find(sessions, facts->owner, facts->id) != NULL)
         return NULL;
-    session = calloc(1, sizeof(*session) + id_size);
+    session = blank(facts->id, facts->state_bytes);
     if (session == NULL)
         return NULL;
-    memcpy(session->id, facts->id, id_size);
-    session->last = &session->first;
-    session->owner = session_name_keep(sessions, facts->owner);
-    session->model_name = session_name_keep(sessions, facts->model);
-    if (model == NULL)
-        session->orphan_of = session_name_keep(sessions, facts->fingerprint);
-    if (session->owner == NULL || session->model_name == NULL ||
-        (model != NULL ? !models_enter(models_of(sessions), model) : session->orphan_of == NULL)) {
+    session->kind = session_kind_keep(sessions, facts->owner, facts->model,
+                                      model == NULL ? facts->fingerprint : NULL);
+    if (session->kind == NULL || (model != NULL && !models_enter(models_of(sessions), model))) {
         free(session);
         return NULL;
     }
     session->model = model != NULL ? rnn_model_ref(model) : NULL;
     session->row = facts->row;
-    session->state_bytes = facts->state_bytes;
-    session->position = facts->position;
+    session->away = facts->position;
     session->seed = facts->seed;
     session->created_ms = facts->created_ms;
-    session->used_ms = session->stored_ms = facts->used_ms;
-    session->ttl_ms = facts->ttl_ms;
-    session->expires_ms = facts->used_ms + facts->ttl_ms;
-    session->hash = session_hash(sessions, session->owner, session->id);
+    session->used_ms = facts->used_ms;
+    session->ttl_s = (uint32_t)(facts->ttl_ms / 1000);
     atomic_fetch_add_explicit(&sessions->shard->server->n_sessions, 1, memory_order_relaxed);
     enter(sessions, session);
     return session;
@@ -434,8 +473,10 @@ session_result session_keep(struct sessions *sessions, const char *id, const cha
     struct session *session = NULL;
     session_result rc = session_find(sessions, id, key_name, &session);
 
-    if (rc == 0)
+    if (rc == 0) {
+        session_store_touch(sessions, session);
         session_touch(sessions, session);
+    }
     return rc;
 }
 
@@ -459,7 +500,7 @@ session_result session_delete(struct sessions *sessions, const char *id, const c
     if (rc != 0)
         return rc;
     metrics_count(sessions->shard->metrics, M_SESSION_CLOSED, 1);
-    holder = session->holder;
+    holder = session_use(session) != NULL ? session->use->holder : NULL;
     session_remove(sessions, session);
     if (holder != NULL) {
         holder->cancel_asked = true;
@@ -484,9 +525,9 @@ static void list_walk(const struct session *node, struct listing *listing)
 
         if (later) {
             list_walk(node->left, listing);
-            if (listing->n == listing->max || strcmp(node->owner, listing->owner) != 0)
+            if (listing->n == listing->max || strcmp(node->kind->owner, listing->owner) != 0)
                 return; /* what follows is of other owners, too */
-            if (node->expires_ms > listing->now_ms || session_in_use(node))
+            if (session_expires_ms(node) > listing->now_ms || session_in_use(node))
                 session_view_fill(node, &listing->views[listing->n++]);
         }
         node = node->right;
@@ -549,9 +590,10 @@ int sessions_new(struct sessions **out, struct shard *shard, struct rnn_err *err
 
 static void end_with_shard(struct sessions *sessions, struct session *session)
 {
-    assert(session->holder == NULL && session->n_tasks == 0);
+    assert(session->n_tasks == 0 && !session_in_use(session));
     if (!session->tombstone)
         uncount(sessions, session);
+    session_use_end(session);
     state_free(session);
     free(session);
 }

@@ -58,7 +58,20 @@ static void stand_on(struct sessions *sessions, struct session *session, struct 
         models_leave(models_of(sessions), session->model);
     rnn_model_unref(session->model);
     session->model = rnn_model_ref(model);
-    session->orphan_of = NULL;
+}
+
+/* The store is asked to rewrite it.  False without memory. */
+static bool move_to(struct sessions *sessions, struct session *session, struct rnn_model *model,
+                    struct sessions_change *change)
+{
+    if (!session_use_begin(sessions, session))
+        return false;
+    session->use->moving_to = rnn_model_ref(model);
+    if (session_store_move(sessions, session, change))
+        return true;
+    rnn_model_unref(model);
+    session->use->moving_to = NULL;
+    return false;
 }
 
 /* Nobody holds it.  False: it stays, for want of memory, or because those weights have been
@@ -72,14 +85,10 @@ static bool go_over(struct sessions *sessions, struct session *session, struct r
         stand_on(sessions, session, model);
         return true;
     }
-    session->moving_to = rnn_model_ref(model);
-    if (!session_store_move(sessions, session, change)) {
+    if (!move_to(sessions, session, model, change)) {
         models_leave(models_of(sessions), model);
-        rnn_model_unref(session->moving_to);
-        session->moving_to = NULL;
         return false;
     }
-    session_wake(sessions, session);
     if (change != NULL)
         change->n_tasks++;
     return true;
@@ -94,11 +103,11 @@ void sessions_change_task_end(struct sessions_change *change)
 void session_moved(struct sessions *sessions, struct session *session,
                    struct sessions_change *change, int rc)
 {
-    struct rnn_model *model = session->moving_to;
+    struct rnn_model *model = session->use->moving_to;
     /* what the store never had, it need not rewrite */
     bool moved = (rc == 0 || (rc == RNN_ENOENT && session->state != NULL)) && !session->deleted;
 
-    session->moving_to = NULL;
+    session->use->moving_to = NULL;
     if (moved)
         stand_on(sessions, session, model);
     else
@@ -122,12 +131,13 @@ static void end(struct sessions *sessions, struct session *session, struct sessi
     if (session->row != 0 && session_store_remove(sessions, session, change) && change != NULL)
         change->n_tasks++;
     metrics_count(sessions->shard->metrics, M_SESSION_CLOSED, 1);
-    session->closing = false;
-    session->expires_ms = sessions->shard->now_unix_ms;
+    session->used_ms = sessions->shard->now_unix_ms;
+    session->ttl_s = 0;
     session->n_tasks++; /* it stays until its line has heard */
     session_bury(sessions, session);
     session_refuse_line(session, REPLY_SESSION_EXPIRED);
     session->n_tasks--;
+    session_use_end(session);
     if (session->deleted)
         session_free(session);
 }
@@ -136,20 +146,21 @@ static void end(struct sessions *sessions, struct session *session, struct sessi
 
 void session_let_go(struct sessions *sessions, struct session *session)
 {
-    struct rnn_model *model = session->next_model;
+    struct session_use *use = session->use;
+    struct rnn_model *model = use->next_model;
 
-    if (session->closing) {
+    if (use->closing) {
         end(sessions, session, NULL);
         return;
     }
     if (model != NULL) {
-        session->next_model = NULL;
+        use->next_model = NULL;
         (void)go_over(sessions, session, model, NULL); /* else it stays pinned */
         rnn_model_unref(model);
-        if (session->moving_to != NULL)
+        if (use->moving_to != NULL)
             return;
     }
-    if (session->first != NULL)
+    if (use->first != NULL)
         session_grant_next(sessions, session);
     else
         session_rest(sessions, session);
@@ -158,9 +169,13 @@ void session_let_go(struct sessions *sessions, struct session *session)
 /* An older order does not count any more. */
 static void order(struct session *session, struct rnn_model *model, bool closing)
 {
-    rnn_model_unref(session->next_model);
-    session->next_model = model != NULL ? rnn_model_ref(model) : NULL;
-    session->closing = closing;
+    struct session_use *use = session_use(session);
+
+    if (use == NULL)
+        return; /* it has none */
+    rnn_model_unref(use->next_model);
+    use->next_model = model != NULL ? rnn_model_ref(model) : NULL;
+    use->closing = closing;
 }
 
 static void visit_close(struct sessions *sessions, struct session *session,
@@ -184,7 +199,8 @@ static void visit_over(struct sessions *sessions, struct session *session,
         change->n_busy++;
     } else if (!go_over(sessions, session, change->model, change)) {
         change->n_failed++;
-    } else if (session->moving_to == NULL) {
+        session_rest(sessions, session);
+    } else if (!session_in_use(session)) {
         *n += 1;
     }
 }
@@ -225,9 +241,9 @@ bool sessions_change_some(struct sessions *sessions, struct sessions_change *cha
 
         if (session == NULL)
             return false;
-        memcpy(change->owner, session->owner, strlen(session->owner) + 1);
+        memcpy(change->owner, session->kind->owner, strlen(session->kind->owner) + 1);
         memcpy(change->id, session->id, strlen(session->id) + 1);
-        if (strcmp(session->model_name, change->model_name) == 0)
+        if (strcmp(session->kind->model_name, change->model_name) == 0)
             visit(sessions, session, change);
     }
     return true;

@@ -27,41 +27,59 @@ struct name {
     char text[];
 };
 
-struct session {
-    uint64_t hash;
-    struct session *chain;         /* hash table */
-    struct session *left, *right;  /* treap; of live sessions only */
-    struct session *older, *newer; /* those that may leave memory, by last use */
+/* What many sessions have in common: kept likewise.  The texts are of session_name_keep(). */
+struct session_kind {
+    struct session_kind *next;
     const char *owner, *model_name;
-    struct rnn_model *model;       /* a reference; NULL: what it was made with is not served */
-    const char *orphan_of;         /* fingerprint of what is not served */
-    struct rnn_model *next_model;  /* a reference: to go over to when it is let go; or NULL */
-    struct rnn_model *moving_to;   /* a reference: the store is about it; or NULL */
-    struct rnn_state *state;       /* [state_bytes]; NULL: on disk only */
-    struct session_points *points; /* NULL: there are none */
-    size_t state_bytes;
-    size_t bytes; /* of the state and the points, as counted on the metrics page */
-    uint64_t seed, position;
-    int64_t row;       /* in the store; 0: not there */
-    int64_t stored_ms; /* used_ms as the store has it */
-    int64_t created_ms, used_ms, ttl_ms;
-    int64_t expires_ms; /* a tombstone: when it is forgotten */
-    struct wheel_entry due;
+    const char *orphan_of; /* fingerprint of what was not served at start; or NULL */
+};
+
+/* What a session needs only while it is in use: it is made for that, and goes when the session
+ * rests. */
+struct session_use {
     struct session_hold *holder;
     struct session_hold *first, **last; /* the line */
+    struct session *next_grant;
+    struct rnn_model *next_model; /* a reference: to go over to when it is let go; or NULL */
+    struct rnn_model *moving_to;  /* a reference: the store is about it; or NULL */
     uint32_t n_waiting;
-    uint32_t n_tasks; /* of the store, under way; it lives until they are back */
-    bool granting;    /* in sessions->grants */
-    bool deleted;     /* out of all tables; lives until its holder lets go */
-    bool tombstone;   /* expired */
+    bool granting; /* in sessions->grants */
     bool loading;
     bool closing; /* to end when it is let go */
-    bool unsaved; /* the store lacks its state: it must not leave memory */
-    bool unsent;  /* so it does, and what is under way does not change that */
-    bool pinned;  /* the store lacks a point of it: it must not leave memory any more */
-    bool linked;  /* in the order of last use */
-    struct session *next_grant;
-    char id[]; /* NUL-terminated */
+};
+
+/* A million of them lie idle: what can be derived is, and what stands in one place of the union is
+ * not there while the other is. */
+struct session {
+    struct session *chain;        /* hash table */
+    struct session *left, *right; /* treap; of live sessions only */
+    struct wheel_entry due;
+    union {
+        struct { /* linked: in the order of last use of those that may leave memory */
+            struct session *older, *newer;
+        };
+        struct {
+            struct session_use *use; /* by session_use() */
+            uint64_t away;           /* its position while it is on disk only */
+        };
+    };
+    const struct session_kind *kind;
+    struct rnn_model *model;       /* a reference; NULL: what it was made with is not served */
+    struct rnn_state *state;       /* [state_bytes]; NULL: on disk only */
+    struct session_points *points; /* NULL: there are none */
+    uint64_t seed;
+    int64_t row; /* in the store; 0: not there */
+    int64_t created_ms, used_ms;
+    uint32_t ttl_s; /* a tombstone: until it is forgotten */
+    uint32_t state_bytes;
+    uint32_t n_tasks : 26; /* of the store, under way; it lives until they are back */
+    bool deleted : 1;      /* out of all tables; lives until its holder lets go */
+    bool tombstone : 1;    /* expired */
+    bool unsaved : 1;      /* the store lacks its state: it must not leave memory */
+    bool unsent : 1;       /* so it does, and what is under way does not change that */
+    bool pinned : 1;       /* the store lacks a point of it: it must not leave memory any more */
+    bool linked : 1;       /* says which of the union is there */
+    char id[];             /* NUL-terminated */
 };
 
 struct sessions {
@@ -74,6 +92,7 @@ struct sessions {
     struct session *root;
     struct wheel wheel;
     struct name *names[NAMES_BUCKETS];
+    struct session_kind *kinds[NAMES_BUCKETS];
     struct session *oldest, *newest;                    /* of those that may leave memory */
     struct session_points *trail_oldest, *trail_newest; /* of those at rest that have a trail */
     size_t resident_bytes;
@@ -96,6 +115,10 @@ uint64_t session_hash(const struct sessions *sessions, const char *owner, const 
 
 /* A copy of the text that lives as long as the table; NULL without memory. */
 const char *session_name_keep(struct sessions *sessions, const char *text);
+
+/* The kind of these texts, `orphan_of` may be NULL; NULL without memory. */
+const struct session_kind *session_kind_keep(struct sessions *sessions, const char *owner,
+                                             const char *model_name, const char *orphan_of);
 
 /* By owner and id: live ones and tombstones.  Inserting cannot fail; remove wants it to be there.
  */
@@ -125,10 +148,33 @@ int session_order(const struct session *session, const char *owner, const char *
 
 /* ---- session.c ---- */
 
+static inline struct session_use *session_use(const struct session *session)
+{
+    return session->linked ? NULL : session->use;
+}
+
 static inline bool session_in_use(const struct session *session)
 {
-    return session->holder != NULL || session->first != NULL || session->granting ||
-           session->loading || session->moving_to != NULL;
+    const struct session_use *use = session_use(session);
+
+    return use != NULL && (use->holder != NULL || use->first != NULL || use->granting ||
+                           use->loading || use->moving_to != NULL);
+}
+
+/* Before it comes into use: false without memory.  And what session_use() is, where nobody uses it
+ * any more. */
+bool session_use_begin(struct sessions *sessions, struct session *session);
+void session_use_end(struct session *session);
+
+static inline uint64_t session_position(const struct session *session)
+{
+    return session->state != NULL ? session->state->position : session->away;
+}
+
+/* Of a tombstone: when it is forgotten. */
+static inline int64_t session_expires_ms(const struct session *session)
+{
+    return session->used_ms + (int64_t)session->ttl_s * 1000;
 }
 
 /* The live session of that owner and id; buries one whose time has come. */
@@ -142,7 +188,7 @@ void session_touch(const struct sessions *sessions, struct session *session);
 static inline const char *session_fingerprint(const struct session *session)
 {
     return session->model != NULL ? rnn_model_info(session->model)->fingerprint
-                                  : session->orphan_of;
+                                  : session->kind->orphan_of;
 }
 
 void session_view_fill(const struct session *session, struct session_view *view);
@@ -155,8 +201,9 @@ void session_free(struct session *session);
 
 /* ---- session_points.c ---- */
 
-/* Memory of a session's points; and their end. */
-size_t session_points_bytes(const struct session *session);
+/* Memory of a session's points, as it was counted last, and counted now; and their end. */
+size_t session_points_counted(const struct session *session);
+size_t session_points_count(struct session *session);
 void session_points_free(struct session *session);
 
 /* The snapshots that were loaded, in order of name; the session takes their states over.  False
@@ -184,8 +231,14 @@ bool session_trail_give_up(struct sessions *sessions);
 
 /* ---- session.c ---- */
 
-/* Brings the count of bytes up to date. */
+/* Brings the count of bytes up to date where points have come or gone; and what stands in it of the
+ * session. */
 void session_recount(struct sessions *sessions, struct session *session);
+size_t session_bytes(const struct session *session);
+
+/* Its memory is there, or about to go: into the count, or out of it. */
+void session_count_in(struct sessions *sessions, const struct session *session);
+void session_count_out(struct sessions *sessions, const struct session *session);
 
 /* A session that is on disk only; the order lacks it until it is built.  NULL: no memory, or there
  * is one of that name. */
@@ -228,7 +281,7 @@ void session_load(struct sessions *sessions, struct session *session);
 void session_rest(struct sessions *sessions, struct session *session);
 void session_wake(struct sessions *sessions, struct session *session);
 
-/* It was used, and nothing was written. */
+/* It is used, and nothing is written: before session_touch(). */
 void session_store_touch(struct sessions *sessions, struct session *session);
 
 /* ---- session_line.c ---- */

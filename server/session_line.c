@@ -20,10 +20,11 @@ static void grant_run(struct shard *shard, struct message *message)
     sessions->grant_posted = false;
     while (list != NULL) {
         struct session *session = list;
-        struct session_hold *hold = session->first;
+        struct session_use *use = session->use;
+        struct session_hold *hold = use->first;
 
-        list = session->next_grant;
-        session->granting = false;
+        list = use->next_grant;
+        use->granting = false;
         if (session->deleted) {
             session_free(session);
             continue;
@@ -32,11 +33,11 @@ static void grant_run(struct shard *shard, struct message *message)
             session_let_go(sessions, session);
             continue;
         }
-        session->first = hold->next;
-        if (session->first == NULL)
-            session->last = &session->first;
-        session->n_waiting--;
-        session->holder = hold;
+        use->first = hold->next;
+        if (use->first == NULL)
+            use->last = &use->first;
+        use->n_waiting--;
+        use->holder = hold;
         hold->waiting = false;
         hold->granted(hold);
     }
@@ -44,10 +45,10 @@ static void grant_run(struct shard *shard, struct message *message)
 
 void session_grant_next(struct sessions *sessions, struct session *session)
 {
-    if (session->granting)
+    if (session->use->granting)
         return;
-    session->granting = true;
-    session->next_grant = sessions->grants;
+    session->use->granting = true;
+    session->use->next_grant = sessions->grants;
     sessions->grants = session;
     if (sessions->grant_posted)
         return;
@@ -58,11 +59,14 @@ void session_grant_next(struct sessions *sessions, struct session *session)
 
 void session_refuse_line(struct session *session, enum reply_error reason)
 {
-    struct session_hold *waiting = session->first;
+    struct session_use *use = session_use(session);
+    struct session_hold *waiting = use != NULL ? use->first : NULL;
 
-    session->first = NULL;
-    session->last = &session->first;
-    session->n_waiting = 0;
+    if (waiting == NULL)
+        return;
+    use->first = NULL;
+    use->last = &use->first;
+    use->n_waiting = 0;
     while (waiting != NULL) {
         struct session_hold *hold = waiting;
 
@@ -75,11 +79,13 @@ void session_refuse_line(struct session *session, enum reply_error reason)
 
 static void line_join(struct session *session, struct session_hold *hold)
 {
+    struct session_use *use = session->use;
+
     hold->waiting = true;
     hold->session = session;
-    *session->last = hold;
-    session->last = &hold->next;
-    session->n_waiting++;
+    *use->last = hold;
+    use->last = &hold->next;
+    use->n_waiting++;
 }
 
 session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name,
@@ -97,13 +103,16 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
     hold->cancel_asked = false;
     hold->waiting = false;
     if (!session_in_use(session)) {
-        session_wake(sessions, session);
+        if (!session_use_begin(sessions, session)) {
+            session_rest(sessions, session);
+            return SESSION_FAIL(REPLY_NO_MEMORY);
+        }
         if (session->state == NULL) {
             line_join(session, hold);
             session_load(sessions, session);
             return 0;
         }
-        session->holder = hold;
+        session->use->holder = hold;
         hold->session = session;
         *granted = true;
         return 0;
@@ -112,7 +121,7 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
         metrics_count(sessions->shard->metrics, M_SESSION_CONFLICT, 1);
         return SESSION_FAIL(REPLY_SESSION_BUSY);
     }
-    if (session->n_waiting >= (uint64_t)shard_config(sessions->shard)->session_queue_max)
+    if (session->use->n_waiting >= (uint64_t)shard_config(sessions->shard)->session_queue_max)
         return SESSION_FAIL(REPLY_QUEUE_FULL);
     line_join(session, hold);
     return 0;
@@ -130,7 +139,7 @@ struct rnn_model *session_model(const struct session_hold *hold)
 
 const char *session_model_name(const struct session_hold *hold)
 {
-    return hold->session->model_name;
+    return hold->session->kind->model_name;
 }
 
 void session_look(struct sessions *sessions, const struct session_hold *hold,
@@ -142,20 +151,21 @@ void session_look(struct sessions *sessions, const struct session_hold *hold,
     if (commit != NULL)
         view->position = commit->position;
     view->used_unix_ms = sessions->shard->now_unix_ms;
-    view->expires_unix_ms = view->used_unix_ms + session->ttl_ms;
+    view->expires_unix_ms = view->used_unix_ms + view->ttl_s * 1000;
     view->busy = false;
 }
 
 static void line_leave(struct session *session, struct session_hold *hold)
 {
-    struct session_hold **at = &session->first;
+    struct session_use *use = session->use;
+    struct session_hold **at = &use->first;
 
     while (*at != hold)
         at = &(*at)->next;
     *at = hold->next;
-    if (session->last == &hold->next)
-        session->last = at;
-    session->n_waiting--;
+    if (use->last == &hold->next)
+        use->last = at;
+    use->n_waiting--;
     hold->waiting = false;
 }
 
@@ -171,15 +181,13 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
         line_leave(session, hold);
         return;
     }
-    session->holder = NULL;
-    if (commit != NULL && !session->deleted) {
+    session->use->holder = NULL;
+    if (commit != NULL && !session->deleted)
         memcpy(session->state, commit, session->state_bytes);
-        session->position = commit->position;
-    }
     session_points_release(session, commit != NULL && !session->deleted);
     session_recount(sessions, session);
-    session_touch(sessions, session);
     session_store_touch(sessions, session);
+    session_touch(sessions, session);
     if (view != NULL)
         session_view_fill(session, view);
     if (session->deleted)
@@ -193,8 +201,8 @@ void session_grants_free(struct sessions *sessions)
     while (sessions->grants != NULL) {
         struct session *session = sessions->grants;
 
-        sessions->grants = session->next_grant;
-        session->granting = false;
+        sessions->grants = session->use->next_grant;
+        session->use->granting = false;
         if (session->deleted)
             session_free(session);
     }

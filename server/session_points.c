@@ -24,8 +24,9 @@ struct session_points {
     struct snapshot *snapshots; /* [n], by name */
     size_t n;
     struct trail trail;
-    bool laid;   /* the trail leads to the state of the commit that is to come */
-    bool linked; /* in the list of trails at rest */
+    size_t counted; /* of memory: as session_points_count() found it last */
+    bool laid;      /* the trail leads to the state of the commit that is to come */
+    bool linked;    /* in the list of trails at rest */
     struct session *session;
     struct session_points *older, *newer; /* in that list */
     const char *initial_name;             /* where a reset goes: of the model's; or NULL */
@@ -69,14 +70,21 @@ void session_points_free(struct session *session)
     session->points = NULL;
 }
 
-size_t session_points_bytes(const struct session *session)
+size_t session_points_counted(const struct session *session)
 {
-    const struct session_points *points = session->points;
+    return session->points != NULL ? session->points->counted : 0;
+}
+
+size_t session_points_count(struct session *session)
+{
+    struct session_points *points = session->points;
 
     if (points == NULL)
         return 0;
-    return sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
-           trail_bytes(&points->trail) + (points->initial != NULL ? session->state_bytes : 0);
+    points->counted =
+        sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
+        trail_bytes(&points->trail) + (points->initial != NULL ? session->state_bytes : 0);
+    return points->counted;
 }
 
 /* ---- The beginning ---- */

@@ -44,18 +44,18 @@ static void facts_of(const struct session *session, struct store_facts *facts)
     *facts = (struct store_facts){
         .row = session->row,
         .seed = session->seed,
-        .position = session->position,
+        .position = session_position(session),
         .created_ms = session->created_ms,
         .used_ms = session->used_ms,
-        .ttl_ms = session->ttl_ms,
+        .ttl_ms = (int64_t)session->ttl_s * 1000,
         .state_bytes = session->state_bytes,
     };
     if (session->model != NULL)
         memcpy(facts->fingerprint, rnn_model_info(session->model)->fingerprint,
                sizeof(facts->fingerprint));
-    (void)strncpy(facts->owner, session->owner, sizeof(facts->owner) - 1);
+    (void)strncpy(facts->owner, session->kind->owner, sizeof(facts->owner) - 1);
     (void)strncpy(facts->id, session->id, sizeof(facts->id) - 1);
-    (void)strncpy(facts->model, session->model_name, sizeof(facts->model) - 1);
+    (void)strncpy(facts->model, session->kind->model_name, sizeof(facts->model) - 1);
 }
 
 /* The store has done with a task of this session. */
@@ -155,7 +155,8 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
         session->unsent = false;
     session->n_tasks++;
     sessions->n_tasks++;
-    session->stored_ms = facts.used_ms;
+    if (is_of_state(kind))
+        session->used_ms = facts.used_ms;
     store_send(store_of(sessions), task);
     return true;
 }
@@ -279,14 +280,15 @@ void session_store_leave(struct sessions *sessions, struct session *session)
     session->row = 0;
 }
 
+/* The first use in each eighth of a life span is written: what the disk knows is at most so old. */
 void session_store_touch(struct sessions *sessions, struct session *session)
 {
-    struct store_facts facts = {.row = session->row, .used_ms = session->used_ms};
+    const int64_t part_ms = (int64_t)session->ttl_s * 1000 / 8;
+    struct store_facts facts = {.row = session->row, .used_ms = sessions->shard->now_unix_ms};
 
     if (session->row == 0 || session->deleted ||
-        session->used_ms - session->stored_ms < session->ttl_ms / 8)
+        session->used_ms / part_ms == facts.used_ms / part_ms)
         return;
-    session->stored_ms = session->used_ms;
     send_lonely(sessions, &facts, STORE_TOUCH);
 }
 
@@ -309,7 +311,7 @@ static void on_moved(struct shard *shard, struct message *message)
 bool session_store_move(struct sessions *sessions, struct session *session,
                         struct sessions_change *change)
 {
-    const struct rnn_model_info *info = rnn_model_info(session->moving_to);
+    const struct rnn_model_info *info = rnn_model_info(session->use->moving_to);
     struct store_facts facts;
     struct store_task *task;
 
@@ -366,12 +368,19 @@ uint64_t session_budget(const struct server *server)
                                             : server->machine.memory_bytes / 2;
 }
 
+/* What libc takes for a block: its size before it, in steps of 16. */
+static size_t block_bytes(size_t size)
+{
+    return (size + sizeof(size_t) + 15) / 16 * 16;
+}
+
 size_t session_footprint(const struct rnn_model_info *info)
 {
-    /* its id, its place in the table, and what malloc adds to two blocks */
-    enum { MINTED_ID = 33, PLACE = sizeof(void *), BLOCKS = 2 * 16 };
+    /* its id, and its place in the table */
+    enum { MINTED_ID = 33, PLACE = sizeof(void *) };
 
-    return info->state_bytes + sizeof(struct session) + MINTED_ID + PLACE + BLOCKS;
+    return block_bytes(info->state_bytes) + block_bytes(offsetof(struct session, id) + MINTED_ID) +
+           PLACE;
 }
 
 void session_wake(struct sessions *sessions, struct session *session)
@@ -404,11 +413,12 @@ static size_t budget_of(const struct sessions *sessions)
 static void leave_memory(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
+    session_count_out(sessions, session);
+    session->away = session->state->position;
     session_points_free(session);
     explicit_bzero(session->state, session->state_bytes);
     free(session->state);
     session->state = NULL;
-    session_recount(sessions, session);
     metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
     metrics_count(sessions->shard->metrics, M_SESSION_EVICTED, 1);
 }
@@ -434,6 +444,7 @@ static void make_room(struct sessions *sessions)
 void session_rest(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
+    session_use_end(session);
     session_trail_rest(sessions, session);
     if (may_leave(session))
         link_newest(sessions, session);
@@ -458,8 +469,8 @@ static bool install(struct sessions *sessions, struct session *session, struct s
     session->state = task->state;
     task->state = NULL;
     task->n_points = 0; /* the session has them */
-    session->position = session->state->position;
-    session_recount(sessions, session);
+    (void)session_points_count(session);
+    session_count_in(sessions, session);
     metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, -1);
     metrics_count(sessions->shard->metrics, M_SESSION_RESTORED, 1);
     return true;
@@ -487,7 +498,7 @@ static void on_loaded(struct shard *shard, struct message *message)
     struct session *session = take_back(sessions, task);
     enum reply_error error = load_error(task);
 
-    session->loading = false;
+    session->use->loading = false;
     if (session->deleted) {
         session_free(session);
     } else if (task->rc == 0 && install(sessions, session, task)) {
@@ -515,7 +526,7 @@ void session_load(struct sessions *sessions, struct session *session)
         session_refuse_line(session, REPLY_NO_MEMORY);
         return;
     }
-    session->loading = true;
+    session->use->loading = true;
     task->home = sessions->shard;
     task->message.run = on_loaded;
     task->user[0] = session;
@@ -526,21 +537,30 @@ void session_load(struct sessions *sessions, struct session *session)
 
 /* ---- At start ---- */
 
+/* Times that a session can have, so that sums of them are times. */
+static bool are_times(const struct store_facts *facts)
+{
+    return facts->ttl_ms >= 1000 && facts->ttl_ms / 1000 <= INT32_MAX && facts->used_ms >= 0 &&
+           facts->used_ms <= INT64_MAX / 2;
+}
+
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
                       struct rnn_model *model, int64_t now_unix_ms)
 {
-    int64_t expires_ms = facts->used_ms + facts->ttl_ms;
-    struct session *session;
+    struct session *session = NULL;
+    bool plausible = are_times(facts);
 
-    if (expires_ms <= now_unix_ms) {
+    if (plausible && facts->used_ms + facts->ttl_ms <= now_unix_ms) {
         metrics_count(sessions->shard->metrics, M_SESSION_EXPIRED, 1);
         send_lonely(sessions, facts, STORE_REMOVE);
         return;
     }
-    session = session_restore(sessions, facts, model);
+    if (plausible)
+        session = session_restore(sessions, facts, model);
     if (session == NULL)
         log_line(CONFIG_LOG_ERROR, "stored session left aside", LOG_TEXT("session", facts->id),
-                 LOG_TEXT("why", "there is no memory for it, or one of its name"));
+                 LOG_TEXT("why", plausible ? "there is no memory for it, or one of its name"
+                                           : "its times make no sense"));
     else
         metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
 }

@@ -3,7 +3,7 @@
  * The hash table grows by one bucket an insertion (linear hashing, Litwin 1980), so that no request
  * pays for a million entries being moved; SipHash with a random key, so that nobody can aim at one
  * bucket.  The treap (Seidel and Aragon 1996) keeps the order of owner and id for paged listings;
- * its priorities are the hashes.  Knows nothing of life spans and lines.  Own shard's thread. */
+ * its priorities come of addresses.  Knows nothing of life spans and lines.  Own shard's thread. */
 #include "server/session_inner.h"
 
 #include <stdlib.h>
@@ -91,7 +91,37 @@ const char *session_name_keep(struct sessions *sessions, const char *text)
     return name->text;
 }
 
+const struct session_kind *session_kind_keep(struct sessions *sessions, const char *owner,
+                                             const char *model_name, const char *orphan_of)
+{
+    size_t bucket = session_hash(sessions, owner, model_name) % NAMES_BUCKETS;
+    struct session_kind found, *kind;
+
+    found.owner = session_name_keep(sessions, owner);
+    found.model_name = session_name_keep(sessions, model_name);
+    found.orphan_of = orphan_of != NULL ? session_name_keep(sessions, orphan_of) : NULL;
+    if (found.owner == NULL || found.model_name == NULL ||
+        (found.orphan_of == NULL) != (orphan_of == NULL))
+        return NULL;
+    for (kind = sessions->kinds[bucket]; kind != NULL; kind = kind->next)
+        if (kind->owner == found.owner && kind->model_name == found.model_name &&
+            kind->orphan_of == found.orphan_of)
+            return kind;
+    kind = malloc(sizeof(*kind));
+    if (kind == NULL)
+        return NULL;
+    found.next = sessions->kinds[bucket];
+    *kind = found;
+    sessions->kinds[bucket] = kind;
+    return kind;
+}
+
 /* ---- Hash table ---- */
+
+static uint64_t hash_of(const struct sessions *sessions, const struct session *session)
+{
+    return session_hash(sessions, session->kind->owner, session->id);
+}
 
 static struct session **bucket_of(const struct sessions *sessions, uint64_t hash)
 {
@@ -121,7 +151,7 @@ static void table_grow(struct sessions *sessions)
     sessions->buckets[sessions->split] = sessions->buckets[added] = NULL;
     sessions->split++;
     while (chain != NULL) {
-        struct session *session = chain, **bucket = bucket_of(sessions, session->hash);
+        struct session *session = chain, **bucket = bucket_of(sessions, hash_of(sessions, session));
 
         chain = session->chain;
         session->chain = *bucket;
@@ -139,14 +169,14 @@ void session_table_insert(struct sessions *sessions, struct session *session)
 
     if (++sessions->n_entries > sessions->mask + 1 + sessions->split)
         table_grow(sessions);
-    bucket = bucket_of(sessions, session->hash);
+    bucket = bucket_of(sessions, hash_of(sessions, session));
     session->chain = *bucket;
     *bucket = session;
 }
 
 void session_table_remove(struct sessions *sessions, struct session *session)
 {
-    struct session **at = bucket_of(sessions, session->hash);
+    struct session **at = bucket_of(sessions, hash_of(sessions, session));
 
     while (*at != session)
         at = &(*at)->chain;
@@ -157,14 +187,11 @@ void session_table_remove(struct sessions *sessions, struct session *session)
 struct session *session_table_find(const struct sessions *sessions, const char *owner,
                                    const char *id)
 {
-    uint64_t hash = session_hash(sessions, owner, id);
-    struct session *session = *bucket_of(sessions, hash);
+    struct session *session = *bucket_of(sessions, session_hash(sessions, owner, id));
 
-    for (; session != NULL; session = session->chain)
-        if (session->hash == hash && strcmp(session->id, id) == 0 &&
-            strcmp(session->owner, owner) == 0)
-            return session;
-    return NULL;
+    while (session != NULL && session_order(session, owner, id) != 0)
+        session = session->chain;
+    return session;
 }
 
 void session_table_clear(struct sessions *sessions,
@@ -190,7 +217,7 @@ void session_table_clear(struct sessions *sessions,
 
 int session_order(const struct session *session, const char *owner, const char *id)
 {
-    int diff = session->owner == owner ? 0 : strcmp(session->owner, owner);
+    int diff = session->kind->owner == owner ? 0 : strcmp(session->kind->owner, owner);
 
     return diff != 0 ? diff : strcmp(session->id, id);
 }
@@ -208,6 +235,17 @@ struct session *session_order_after(const struct sessions *sessions, const char 
         node = behind ? node->left : node->right;
     }
     return first;
+}
+
+/* From where it lies, which nobody chooses, mixed (SplitMix64; Steele, Lea and Flood 2014) so that
+ * neighbours are strangers. */
+static uint64_t priority(const struct session *session)
+{
+    uint64_t x = (uintptr_t)session;
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    return x ^ x >> 31;
 }
 
 /* Everything before (owner, id) to *left, the rest to *right. */
@@ -233,7 +271,7 @@ static struct session *treap_merge(struct session *left, struct session *right)
     struct session *root = NULL, **at = &root;
 
     while (left != NULL && right != NULL) {
-        if (left->hash > right->hash) {
+        if (priority(left) > priority(right)) {
             *at = left;
             at = &left->right;
             left = left->right;
@@ -251,9 +289,10 @@ void session_order_insert(struct sessions *sessions, struct session *session)
 {
     struct session **at = &sessions->root;
 
-    while (*at != NULL && (*at)->hash > session->hash)
-        at = session_order(*at, session->owner, session->id) < 0 ? &(*at)->right : &(*at)->left;
-    treap_split(*at, session->owner, session->id, &session->left, &session->right);
+    while (*at != NULL && priority(*at) > priority(session))
+        at = session_order(*at, session->kind->owner, session->id) < 0 ? &(*at)->right
+                                                                       : &(*at)->left;
+    treap_split(*at, session->kind->owner, session->id, &session->left, &session->right);
     *at = session;
 }
 
@@ -262,7 +301,8 @@ void session_order_remove(struct sessions *sessions, struct session *session)
     struct session **at = &sessions->root;
 
     while (*at != session)
-        at = session_order(*at, session->owner, session->id) < 0 ? &(*at)->right : &(*at)->left;
+        at = session_order(*at, session->kind->owner, session->id) < 0 ? &(*at)->right
+                                                                       : &(*at)->left;
     *at = treap_merge(session->left, session->right);
 }
 
@@ -285,7 +325,7 @@ static int place_compare(const void *one, const void *other)
 
 static struct place place_of(struct session *session)
 {
-    struct place place = {.owner = session->owner, .session = session};
+    struct place place = {.owner = session->kind->owner, .session = session};
     unsigned char begin[sizeof(place.id_begin)] = {0};
 
     memcpy(begin, session->id, strnlen(session->id, sizeof(begin)));
@@ -316,7 +356,7 @@ static void treap_build(struct sessions *sessions, struct place *places, size_t 
         struct session *node = places[i].session;
 
         node->left = node->right = NULL;
-        while (depth > 0 && places[depth - 1].session->hash < node->hash)
+        while (depth > 0 && priority(places[depth - 1].session) < priority(node))
             node->left = places[--depth].session;
         *(depth > 0 ? &places[depth - 1].session->right : &sessions->root) = node;
         places[depth++].session = node;
@@ -365,6 +405,12 @@ int session_table_init(struct sessions *sessions, struct rnn_err *err)
 void session_table_deinit(struct sessions *sessions)
 {
     for (size_t i = 0; i < NAMES_BUCKETS; i++) {
+        while (sessions->kinds[i] != NULL) {
+            struct session_kind *kind = sessions->kinds[i];
+
+            sessions->kinds[i] = kind->next;
+            free(kind);
+        }
         while (sessions->names[i] != NULL) {
             struct name *name = sessions->names[i];
 

@@ -28,6 +28,7 @@ def test_a_daemon_of_its_own(rnnd, tmp_path, durability):
         assert times["count"] == (40 if kind == "open" else 25)
         assert 0 < times["p50_us"] <= times["p99_us"] <= times["p999_us"] <= times["max_us"]
         assert times["per_second"] > 0 and times["cpu_us"] > 0
+    assert 4128 < out["session_bytes"] <= 4128 + 200
     assert out["states_bytes"] == 40 * 4128 and out["stored"] == 0
     assert out["resident_bytes"] > out["states_bytes"]
     assert (out["disk_bytes"] > 40 * 4128) == (durability != "off")

@@ -1,5 +1,6 @@
 /* The sessions' promises: owners, order of arrival, commit and roll-back, expiry, secrets. */
 #include <check.h>
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -677,6 +678,39 @@ START_TEST(many)
 }
 END_TEST
 
+#ifdef __SANITIZE_ADDRESS__
+#define OTHER_MALLOC 1
+#elif defined(__SANITIZE_THREAD__)
+#define OTHER_MALLOC 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define OTHER_MALLOC 1
+#endif
+#endif
+
+/* What the model's card says of a session is what malloc has given for it. */
+START_TEST(a_session_takes_what_is_said)
+{
+#ifndef OTHER_MALLOC
+    enum { MANY = 1 << 14 }; /* as many as the table has places */
+    size_t said = session_footprint(rnn_model_info(model)), taken;
+    struct mallinfo2 before, after;
+    struct session_view view;
+
+    world.config.sessions_max = MANY;
+    ck_assert_int_eq(create("", "", 0, &view), 0);
+    before = mallinfo2();
+    for (int i = 1; i < MANY; i++)
+        ck_assert_int_eq(create("", "", 0, &view), 0);
+    after = mallinfo2();
+    taken = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd;
+    ck_assert_uint_ge(taken, (said - 2) * MANY);
+    ck_assert_uint_le(taken, (said + 2) * MANY);
+    ck_assert_uint_le(said, rnn_model_info(model)->state_bytes + 208);
+#endif
+}
+END_TEST
+
 static void setup_three(void)
 {
     setup_shards(3);
@@ -715,6 +749,7 @@ int main(void)
     tcase_add_test(tcase, listings_are_sorted_paged_and_one_owners);
     tcase_add_test(tcase, storm);
     tcase_add_test(tcase, many);
+    tcase_add_test(tcase, a_session_takes_what_is_said);
     suite_add_tcase(suite, tcase);
     tcase_add_checked_fixture(three, setup_three, teardown);
     tcase_add_test(three, minted_ids_are_long_differ_and_fall_on_their_shard);

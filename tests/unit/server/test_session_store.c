@@ -806,8 +806,13 @@ START_TEST(what_was_there_is_there_again)
     int64_t now_ms = world.shards[0].now_unix_ms;
     struct store_facts live = facts_like("live", now_ms - 5000),
                        late = facts_like("late", now_ms - 10000), twin = facts_like("live", now_ms),
-                       orphan = facts_like("orphan", now_ms);
+                       orphan = facts_like("orphan", now_ms), odd = facts_like("odd", now_ms),
+                       never = facts_like("never", INT64_MAX - 1);
     struct guest guest;
+
+    odd.ttl_ms = INT64_MAX;
+    sessions_restore(sessions, &odd, model, now_ms);
+    sessions_restore(sessions, &never, model, now_ms);
 
     sessions_restore(sessions, &live, model, now_ms);
     sessions_restore(sessions, &late, model, now_ms);
