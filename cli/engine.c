@@ -130,9 +130,7 @@ void engine_close(struct engine *engine)
 
 bool engine_is_language_model(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && !info->unsteppable &&
-           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
-           info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+    return info->language_model;
 }
 
 bool engine_decodes(const struct rnn_model_info *info)

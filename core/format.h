@@ -85,10 +85,10 @@ extern const struct rnn_format_ops *const rnn_formats[];
 
 /* A state as bytes; core/rnn.h has what the calls promise.  Stands in models/registry.c, too. */
 struct rnn_state_format {
-    int (*write)(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
-                 struct rnn_err *err);
-    int (*read)(const struct rnn_model *model, const void *bytes, size_t len, struct rnn_state *out,
-                struct rnn_err *err);
+    int (*write)(const struct rnn_model *model, const struct rnn_state *state, size_t bytes,
+                 struct buf *out, struct rnn_err *err);
+    int (*read)(const struct rnn_model *model, const void *file, size_t len, struct rnn_state **out,
+                size_t *bytes, struct rnn_err *err);
 };
 extern const struct rnn_state_format *const rnn_state_format;
 

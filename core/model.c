@@ -105,6 +105,13 @@ static void fill_head_info(struct rnn_model_info *info, const struct rnn_stack_s
     info->pen = head->pen;
 }
 
+static bool language_model(const struct rnn_model_info *info)
+{
+    return info->topology == RNN_SYNCED && !info->unsteppable &&
+           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
+           info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+}
+
 /* A forecaster that answers a whole window answers each longer one, too. */
 static bool writes_frames(const struct rnn_model_info *info)
 {
@@ -136,6 +143,7 @@ static void fill_info(struct opening *o)
     fill_head_info(info, decoder);
     info->attention = attentions[decoder->attention.kind];
     info->unsteppable = why_unsteppable(o->model);
+    info->language_model = language_model(info);
     info->writes_frames = writes_frames(info);
     info->state_bytes = sizeof(struct rnn_state) + o->model->memory_floats * sizeof(float);
     info->max_len = spec->max_len;

@@ -81,8 +81,10 @@ struct rnn_model_info {
     size_t n_values;    /* numbers that a regression tells of: means, values; 0: labels or tokens */
     size_t components;  /* of a mixture; 0: none */
     unsigned pen;       /* its pen logits: 1 or 3 */
-    bool writes_frames; /* what it gives can be its next frame: rnn_sample_frame() */
-    const char *attention;   /* "additive", "dot", "general", or NULL */
+    bool language_model;   /* it gives a distribution over its own input tokens, one of which can be
+                              its next input */
+    bool writes_frames;    /* what it gives can be its next frame: rnn_sample_frame() */
+    const char *attention; /* "additive", "dot", "general", or NULL */
     const char *unsteppable; /* why the state between two steps is not the whole memory, so that no
                                 session can be held, in words; NULL: it is */
     size_t max_len;          /* tokens that the model's makers let it write at most; 0: unsaid */
@@ -123,7 +125,7 @@ struct rnn_rng {
 };
 
 /* The recurrent memory of one sequence.  Copy, compare and keep info->state_bytes of it as plain
- * bytes. */
+ * bytes; more where it remembers tokens (rnn_state_bytes()). */
 struct rnn_state {
     uint64_t position; /* time steps taken */
     struct rnn_rng rng;
@@ -131,7 +133,7 @@ struct rnn_state {
                      */
 };
 
-/* To the initial state: position 0, generator {seed, 0, 0}. */
+/* To the initial state: position 0, generator {seed, 0, 0}.  The model's part alone. */
 void rnn_state_init(const struct rnn_model *model, struct rnn_state *state, uint64_t seed);
 
 /* Where the parts of `memory` are: one entry for each layer, direction and kind, in the order of
@@ -162,24 +164,75 @@ const struct rnn_gate *rnn_gates(const struct rnn_model *model, size_t *n_gates)
 void rnn_state_part_name(const struct rnn_state_part *part, char *out);
 
 /* To the initial state of that name which the model ships (info->initial_states), with the
- * generator {seed, 0, 0} and the position that it was saved at.  RNN_ENOENT, which lists the names.
- */
+ * generator {seed, 0, 0} and the position that it was saved at.  The model's part alone: no tokens
+ * are shipped.  RNN_ENOENT, which lists the names. */
 int rnn_state_init_named(const struct rnn_model *model, const char *name, struct rnn_state *state,
                          uint64_t seed, struct rnn_err *err);
 
-/* A state as one safetensors file, appended to `out`: a float32 tensor for each part, by its name,
- * and in the metadata "format" ("rnnd-state-1"), "model", "fingerprint", "position", "seed",
- * "draws" and "stream" of the generator, and "checksum": SHA-256, hexadecimal, over the lines
- * format, fingerprint, position, seed, draws and stream, each with its line feed, and then the
- * bytes of all tensors in their order.  RNN_ENOMEM. */
-int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
-                    struct rnn_err *err);
+/* ---- Recent tokens ---- */
 
-/* Reads such a file, from whomever it comes: every byte is checked.  RNN_EFORMAT for what is no
- * such file, is damaged or holds a number that is not finite; RNN_ESHAPE for a state of another
- * model, or of this one with other weights.  `out` (state_bytes) is untouched on failure. */
-int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
-                   struct rnn_state *out, struct rnn_err *err);
+/* What penalties can look at beyond one request: the last tokens that a sequence was fed, in a
+ * window of so many, each with a mark where it was drawn.
+ *
+ * The tokens stand behind the model's part of the state, which is longer by them: whoever copies
+ * all `bytes` of a state copies them, too.  A state of info->state_bytes has none, and pays
+ * nothing. Of language models only.  Any thread; a state is its owner's. */
+struct rnn_recent;
+
+#define RNN_RECENT_MAX 65536 /* tokens in a window */
+
+/* Bytes of a state with a window of that many tokens (≤ RNN_RECENT_MAX, of a language model); 0:
+ * info->state_bytes. */
+size_t rnn_state_bytes(const struct rnn_model *model, size_t window);
+
+/* The window of a state of that many bytes; false where no state of this model has so many. */
+bool rnn_state_window(const struct rnn_model *model, size_t bytes, size_t *window);
+
+/* Of a state of `bytes`; NULL where it has no window.  As good as the state. */
+const struct rnn_recent *rnn_state_recent(const struct rnn_model *model,
+                                          const struct rnn_state *state, size_t bytes);
+
+/* The state has been fed a token (< info->input_size).  Nothing where it has no window. */
+void rnn_state_remember(const struct rnn_model *model, struct rnn_state *state, size_t bytes,
+                        uint32_t token, bool drawn);
+
+/* It remembers no token from now on.  The bytes behind the model's part need not have been written
+ * before: so a state with a window begins, after rnn_state_init(). */
+void rnn_state_forget(const struct rnn_model *model, struct rnn_state *state, size_t bytes);
+
+/* `to` comes to stand where `from` does, and remembers the newest of its tokens that fit into its
+ * own window. */
+void rnn_state_copy(const struct rnn_model *model, struct rnn_state *to, size_t to_bytes,
+                    const struct rnn_state *from, size_t from_bytes);
+
+/* Whether what stands behind the model's part can be what these calls have written: for bytes that
+ * come back from elsewhere. */
+bool rnn_state_recalls(const struct rnn_model *model, const struct rnn_state *state, size_t bytes);
+
+/* Tokens in the window at present (of NULL: 0), and each of them, the oldest first. */
+size_t rnn_recent_count(const struct rnn_recent *recent);
+uint32_t rnn_recent_at(const struct rnn_recent *recent, size_t i, bool *drawn);
+
+/* ---- States as files ---- */
+
+/* A state of `bytes` as one safetensors file, appended to `out`: a float32 tensor for each part, by
+ * its name, and in the metadata "format" ("rnnd-state-1"), "model", "fingerprint", "position",
+ * "seed", "draws" and "stream" of the generator, and "checksum": SHA-256, hexadecimal, over the
+ * lines format, fingerprint, position, seed, draws and stream, each with its line feed, and then
+ * the bytes of all tensors in their order.
+ *
+ * Of a state with a window also "penalty_memory", its length, which is one line more of the
+ * checksum, behind stream; and behind the parts "sampler.tokens" I32 [n], the oldest first, and
+ * "sampler.drawn" BOOL [n].  RNN_ENOMEM. */
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, size_t bytes,
+                    struct buf *out, struct rnn_err *err);
+
+/* Reads such a file, from whomever it comes: every byte is checked.  The caller frees *out, of
+ * *bytes, with free().  RNN_EFORMAT for what is no such file, is damaged, or holds a number that is
+ * not finite or no token of the model; RNN_ESHAPE for a state of another model, or of this one with
+ * other weights.  *out and *bytes are untouched on failure. */
+int rnn_state_read(const struct rnn_model *model, const void *file, size_t len,
+                   struct rnn_state **out, size_t *bytes, struct rnn_err *err);
 
 /* ---- Step ---- */
 
@@ -326,6 +379,9 @@ int rnn_sampler_new(struct rnn_sampler **out, size_t n_tokens, const struct rnn_
 void rnn_sampler_free(struct rnn_sampler *sampler);
 /* Tells the sampler of a token of the prompt (generated = false) or of a generated one. */
 void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool generated);
+/* From now on penalties look at these tokens alone (the drawn ones are the generated ones), in
+ * place of all that it was told. */
+void rnn_sampler_recall(struct rnn_sampler *sampler, const struct rnn_recent *recent);
 /* Draws a token; greedy leaves the generator alone, each other draw takes one number.  RNN_ERANGE
  * where every token is banned.  Allocates nothing. */
 int rnn_sample(struct rnn_sampler *sampler, const float *logits, struct rnn_rng *rng,

@@ -136,6 +136,20 @@ void rnn_sampler_observe(struct rnn_sampler *sampler, uint32_t token, bool gener
         sampler->generated[token]++;
 }
 
+void rnn_sampler_recall(struct rnn_sampler *sampler, const struct rnn_recent *recent)
+{
+    if (!sampler->seen)
+        return;
+    memset(sampler->seen, 0, sampler->n * sizeof *sampler->seen);
+    memset(sampler->generated, 0, sampler->n * sizeof *sampler->generated);
+    for (size_t i = 0; i < rnn_recent_count(recent); i++) {
+        bool drawn;
+        uint32_t token = rnn_recent_at(recent, i, &drawn);
+
+        rnn_sampler_observe(sampler, token, drawn);
+    }
+}
+
 /* ---- Logits ---- */
 
 static void add_bias(struct rnn_sampler *s)

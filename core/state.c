@@ -44,21 +44,21 @@ void rnn_state_part_name(const struct rnn_state_part *part, char *out)
 
 /* ---- Initial states by name ---- */
 
+/* Of a file with recent tokens the model's part is taken. */
 static int take_state(struct rnn_model *model, const struct rnn_format_ops *format,
                       const struct rnn_source *source, size_t index, struct rnn_err *err)
 {
     const char *name;
-    const void *bytes;
-    size_t len;
+    const void *file;
+    size_t len, bytes;
     int rc;
 
-    format->state_at(source, index, &name, &bytes, &len);
+    format->state_at(source, index, &name, &file, &len);
     model->state_names[index] = strdup(name);
-    model->states[index] = malloc(model->info.state_bytes);
     model->n_states = index + 1;
-    if (!model->state_names[index] || !model->states[index])
+    if (!model->state_names[index])
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
-    rc = rnn_state_read(model, bytes, len, model->states[index], err);
+    rc = rnn_state_read(model, file, len, &model->states[index], &bytes, err);
     if (rc < 0)
         rnn_err_prefix(err, "initial state '%.64s': ", name);
     return rc;
@@ -122,14 +122,14 @@ int rnn_state_init_named(const struct rnn_model *model, const char *name, struct
 
 /* ---- Bytes ---- */
 
-int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
-                    struct rnn_err *err)
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, size_t bytes,
+                    struct buf *out, struct rnn_err *err)
 {
-    return rnn_state_format->write(model, state, out, err);
+    return rnn_state_format->write(model, state, bytes, out, err);
 }
 
-int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
-                   struct rnn_state *out, struct rnn_err *err)
+int rnn_state_read(const struct rnn_model *model, const void *file, size_t len,
+                   struct rnn_state **out, size_t *bytes, struct rnn_err *err)
 {
-    return rnn_state_format->read(model, bytes, len, out, err);
+    return rnn_state_format->read(model, file, len, out, bytes, err);
 }

@@ -163,6 +163,10 @@ void answer_session(struct buf *out, const struct session_view *view, struct mod
     buf_i64(out, view->ttl_s);
     buf_puts(out, ",\"bytes\":");
     buf_u64(out, view->bytes);
+    if (view->usable) {
+        buf_puts(out, ",\"penalty_memory\":");
+        buf_u64(out, view->window);
+    }
     put_bool(out, ",\"resident\":", view->resident);
     put_bool(out, ",\"usable\":", view->usable);
     put_bool(out, ",\"busy\":", view->busy);

@@ -122,7 +122,9 @@ struct generate_request {
     bool echo;
     bool stream;
     unsigned returns;      /* bits of enum predict_return, of hidden, cell and gates */
+    uint64_t check;        /* of its own fields, in any order: the same in the same request */
     struct resume resume;  /* no field: where the stream broke off that this one continues */
+    const char *resume_by; /* the name that this came by; static */
     size_t beam_width;     /* 0: no beam search */
     double length_penalty; /* of a beam search */
 };
@@ -145,9 +147,13 @@ void predict_request_free(struct predict_request *request);
 void generate_request_free(struct generate_request *request);
 void score_request_free(struct score_request *request);
 
-/* Whether a stream of this request can be taken up where it broke off: one text, of a session that
- * is advanced, whose draws depend on nothing but the state. */
+/* Whether a stream of this request can be taken up where it broke off: one text or drawing. */
 bool generate_may_resume(const struct generate_request *request);
+
+/* The request was sent anew, with the id of the last event that was seen of its stream; `name` is
+ * what the id came by.  Malformed where it has no stream to take up, or that is no id. */
+int generate_take_up(struct generate_request *request, const char *name, const char *id,
+                     struct rnn_err *err);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */
@@ -165,6 +171,7 @@ struct session_request {
     char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
     char *state;                            /* an exported one, [state_len]; NULL: none */
     size_t state_len;
+    int64_t penalty_memory; /* tokens; -1: not said */
 };
 api_reader session_request_read;
 void session_request_free(struct session_request *request);
@@ -226,19 +233,20 @@ void api_refuse(struct request *request, const struct rnn_err *err);
 /* The model of that name ("" for the only one); answers and returns false where there is none. */
 bool api_model(struct request *request, const char *name, struct model_entry *out);
 
-/* rnn_state_read() with the field named in front; and the answer to its faults. */
-int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
-                   struct rnn_state *state, struct rnn_err *err);
-void api_state_refuse(struct request *request, const struct rnn_err *err);
-
 /* The fields of every call that opens a session: id and ttl_seconds. */
 int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1], int64_t *ttl_s,
                            const struct config *config, struct rnn_err *err);
 
+/* How many tokens the penalties of a session look back on: as many as were asked for (-1: nothing
+ * was said), as the state that it begins with remembers (0: none), or as are configured. */
+int api_window(const struct rnn_model_info *info, const struct config *config, int64_t asked,
+               size_t kept, size_t *window, struct rnn_err *err);
+size_t api_window_preset(const struct rnn_model_info *info, const struct config *config);
+
 /* Opens a session at a state (copied) with a fresh seed, and answers. */
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
-                      const struct rnn_state *state);
+                      const struct rnn_state *state, size_t state_bytes);
 
 /* ---- Handlers ---- */
 

@@ -204,9 +204,7 @@ bool api_answers_steps(const struct rnn_model_info *info)
 
 bool api_language_model(const struct rnn_model_info *info)
 {
-    return info->topology == RNN_SYNCED && !info->unsteppable &&
-           info->input_kind != RNN_INPUT_DENSE && info->has_head &&
-           info->activation == RNN_HEAD_SOFTMAX && info->output_size == info->input_size;
+    return info->language_model;
 }
 
 int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err)
@@ -215,6 +213,31 @@ int api_want_writer(const struct rnn_model_info *info, const char *verb, struct 
         return 0;
     return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
                        "model: only a model that predicts its own next token can %s", verb);
+}
+
+size_t api_window_preset(const struct rnn_model_info *info, const struct config *config)
+{
+    int64_t window = config->penalty_memory, max = config->penalty_memory_max;
+
+    return info->language_model ? (size_t)(window < max ? window : max) : 0;
+}
+
+int api_window(const struct rnn_model_info *info, const struct config *config, int64_t asked,
+               size_t kept, size_t *window, struct rnn_err *err)
+{
+    if (asked > 0 && !info->language_model)
+        return rnn_fail_at(err, REPLY_EINPUT, "penalty_memory", -1,
+                           "penalty_memory: only of a model that goes on with its own text");
+    if (asked < 0 && kept > (uint64_t)config->penalty_memory_max)
+        return rnn_fail_at(err, REPLY_EINPUT, "penalty_memory", -1,
+                           "penalty_memory: the state comes with %zu, at most %lld are allowed "
+                           "here (penalty_memory_max)",
+                           kept, (long long)config->penalty_memory_max);
+    if (asked >= 0)
+        *window = (size_t)asked;
+    else
+        *window = kept > 0 ? kept : api_window_preset(info, config);
+    return 0;
 }
 
 void api_refuse(struct request *request, const struct rnn_err *err)

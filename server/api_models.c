@@ -146,6 +146,8 @@ static void put_model(struct buf *out, const struct model_entry *entry, const st
                       const struct server *server)
 {
     const struct rnn_model_info *info = rnn_model_info(entry->model);
+    const struct config *config = atomic_load_explicit(&server->config, memory_order_acquire);
+    size_t footprint = session_footprint(entry->model, api_window_preset(info, config));
 
     buf_puts(out, "{\"name\":");
     answer_text(out, entry->name);
@@ -166,8 +168,8 @@ static void put_model(struct buf *out, const struct model_entry *entry, const st
     buf_putc(out, '}');
     put_field(out, "parameters", info->parameters);
     put_field(out, "state_bytes", info->state_bytes);
-    put_field(out, "session_bytes", session_footprint(info));
-    put_field(out, "sessions_in_memory", session_budget(server) / session_footprint(info));
+    put_field(out, "session_bytes", footprint);
+    put_field(out, "sessions_in_memory", session_budget(server) / footprint);
     put_texts_field(out, "initial_states", info->initial_states);
     put_field(out, "weight_bytes", info->weight_bytes);
     put_field(out, "table_bytes", info->table_bytes);

@@ -2,7 +2,9 @@
  *
  * Each source is asked for its state on its own shard, in its place in the line; home adds them up
  * and opens the session.  All sources must be of one model with the same weights.  The sum is taken
- * in double and rounded once; one that is no finite number is refused. */
+ * in double and rounded once; one that is no finite number is refused.  Tokens cannot be added up:
+ * what penalties look back on is what the source with the largest weight remembers, and all must
+ * remember as many. */
 #include "server/api.h"
 
 #include <math.h>
@@ -26,7 +28,8 @@ struct source {
     session_result result;
     struct rnn_model *model; /* a reference */
     char model_name[128];
-    struct rnn_state *state; /* [state_bytes] of the model */
+    struct rnn_state *state; /* [state_bytes] */
+    size_t state_bytes;
 };
 
 struct blend {
@@ -124,7 +127,7 @@ static void blend_free(struct blend *blend)
         struct source *source = &blend->sources[i];
 
         if (source->state)
-            explicit_bzero(source->state, rnn_model_info(source->model)->state_bytes);
+            explicit_bzero(source->state, source->state_bytes);
         free(source->state);
         rnn_model_unref(source->model);
     }
@@ -133,10 +136,26 @@ static void blend_free(struct blend *blend)
     free(blend);
 }
 
-/* Σ weight × memory, at the largest position; the generator is `state`'s own.  False where a number
- * would not be finite. */
-static bool add_up(const struct blend *blend, size_t n_floats, struct rnn_state *state)
+/* The first of those with the largest weight. */
+static const struct source *heaviest(const struct blend *blend)
 {
+    size_t best = 0;
+
+    for (size_t k = 1; k < blend->what.n; k++)
+        if (blend->what.sources[k].weight > blend->what.sources[best].weight)
+            best = k;
+    return &blend->sources[best];
+}
+
+/* Σ weight × memory, at the largest position, with a generator of its own.  False where a number
+ * would not be finite. */
+static bool add_up(const struct blend *blend, struct rnn_state *state)
+{
+    const struct source *first = &blend->sources[0];
+    size_t n_floats = (rnn_model_info(first->model)->state_bytes - sizeof *state) / sizeof(float);
+
+    memcpy(state, heaviest(blend)->state, first->state_bytes);
+    state->rng = (struct rnn_rng){0};
     for (size_t i = 0; i < n_floats; i++) {
         double sum = 0;
 
@@ -155,7 +174,7 @@ static bool add_up(const struct blend *blend, size_t n_floats, struct rnn_state 
     return true;
 }
 
-/* Whether all came back, of one model; answers otherwise. */
+/* Whether all came back, of one model and with one window; answers otherwise. */
 static bool sources_fit(const struct blend *blend)
 {
     const struct source *first = &blend->sources[0];
@@ -177,6 +196,12 @@ static bool sources_fit(const struct blend *blend)
                         blend->what.sources[0].id);
             return false;
         }
+        if (source->state_bytes != first->state_bytes) {
+            reply_error(blend->request, REPLY_NOT_POSSIBLE, path,
+                        "%s: session '%s' has another penalty_memory than '%s'", path, id,
+                        blend->what.sources[0].id);
+            return false;
+        }
     }
     return true;
 }
@@ -185,25 +210,23 @@ static bool sources_fit(const struct blend *blend)
 static void finish(struct blend *blend)
 {
     const struct source *first = &blend->sources[0];
-    size_t bytes;
     struct rnn_state *state;
 
     if (!sources_fit(blend))
         return;
-    bytes = rnn_model_info(first->model)->state_bytes;
-    state = calloc(1, bytes);
+    state = calloc(1, first->state_bytes);
     if (!state) {
         reply_error(blend->request, REPLY_NO_MEMORY, NULL, "out of memory");
         return;
     }
-    if (add_up(blend, (bytes - sizeof *state) / sizeof(float), state))
+    if (add_up(blend, state))
         api_session_open(blend->request, blend->what.id, blend->what.ttl_s, first->model,
-                         first->model_name, state);
+                         first->model_name, state, first->state_bytes);
     else
         reply_error(
             blend->request, REPLY_NOT_POSSIBLE, "sessions",
             "sessions: with these weights the state would hold a number that is not finite");
-    explicit_bzero(state, bytes);
+    explicit_bzero(state, first->state_bytes);
     free(state);
 }
 
@@ -239,11 +262,12 @@ static void on_granted(struct session_hold *hold)
 {
     struct source *source = source_of(hold);
     struct rnn_model *model = session_model(hold);
-    size_t bytes = rnn_model_info(model)->state_bytes;
+    size_t bytes = session_state_bytes(hold);
 
     if (!atomic_load(&source->blend->gone)) {
         source->model = rnn_model_ref(model);
         snprintf(source->model_name, sizeof source->model_name, "%s", session_model_name(hold));
+        source->state_bytes = bytes;
         source->state = malloc(bytes);
         if (source->state)
             memcpy(source->state, session_state(hold), bytes);

@@ -12,35 +12,14 @@
 #include "server/metrics.h"
 #include "server/session_op.h"
 
-/* ---- What any reader of a state says ---- */
-
-int api_state_read(const struct rnn_model *model, const void *bytes, size_t len, const char *field,
-                   struct rnn_state *state, struct rnn_err *err)
-{
-    struct rnn_err fault = {0};
-    int rc = rnn_state_read(model, bytes, len, state, &fault);
-
-    if (rc == 0)
-        return 0;
-    rnn_err_prefix(&fault, "%s: ", field);
-    snprintf(fault.param, sizeof fault.param, "%s", field);
-    *err = fault;
-    return rc;
-}
-
-void api_state_refuse(struct request *request, const struct rnn_err *err)
-{
-    metrics_count(request->shard->metrics, M_REJECTED_INPUT, 1);
-    reply_error(request, reply_error_of_state(err), err->param, "%s", err->text);
-}
-
 /* ---- Get ---- */
 
 static void get_held(struct session_op *op)
 {
     struct rnn_err err = {0};
 
-    if (rnn_state_write(session_model(&op->hold), session_state(&op->hold), &op->out, &err) < 0)
+    if (rnn_state_write(session_model(&op->hold), session_state(&op->hold),
+                        session_state_bytes(&op->hold), &op->out, &err) < 0)
         op_fail(op, reply_error_of(&err), &err);
     op_release(op, NULL);
 }
@@ -85,23 +64,39 @@ static void put_drop(struct session_op *op)
     buf_free(&((struct put_op *)op)->file); /* its first member */
 }
 
+/* The session's own window stays: it is as long as that of its points. */
+static struct rnn_state *fit(const struct session_op *op, const struct rnn_state *file,
+                             size_t file_bytes)
+{
+    size_t bytes = session_state_bytes(&op->hold);
+    struct rnn_state *state = malloc(bytes);
+
+    if (state)
+        rnn_state_copy(session_model(&op->hold), state, bytes, file, file_bytes);
+    return state;
+}
+
 static void put_held(struct session_op *op)
 {
-    const struct buf *file = &((struct put_op *)op)->file;
-    struct rnn_model *model = session_model(&op->hold);
-    size_t size = rnn_model_info(model)->state_bytes;
-    struct rnn_state *state = calloc(1, size);
+    const struct buf *sent = &((struct put_op *)op)->file;
+    struct rnn_state *file = NULL, *state = NULL;
     struct rnn_err err = {0};
+    size_t bytes = 0;
 
-    if (!state) {
-        op->result = SESSION_FAIL(REPLY_NO_MEMORY);
-    } else if (rnn_state_read(model, file->data, file->len, state, &err) < 0) {
+    if (rnn_state_read(session_model(&op->hold), sent->data, sent->len, &file, &bytes, &err) < 0) {
         metrics_count(op->work->metrics, M_REJECTED_INPUT, 1);
         op_fail(op, reply_error_of_state(&err), &err);
+    } else {
+        state = fit(op, file, bytes);
+        if (!state)
+            op->result = SESSION_FAIL(REPLY_NO_MEMORY);
+        explicit_bzero(file, bytes);
+        free(file);
     }
+    bytes = session_state_bytes(&op->hold);
     op_release(op, state);
     if (state)
-        explicit_bzero(state, size);
+        explicit_bzero(state, bytes);
     free(state);
 }
 

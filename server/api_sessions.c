@@ -51,8 +51,8 @@ int api_new_session_fields(const struct cJSON *body, char id[SESSION_ID_MAX + 1]
 static int read_session(void *out, const struct cJSON *body, const struct config *config,
                         struct rnn_err *err)
 {
-    static const char *const allowed[] = {"model",         "id",    "ttl_seconds",
-                                          "initial_state", "state", NULL};
+    static const char *const allowed[] = {
+        "model", "id", "ttl_seconds", "initial_state", "state", "penalty_memory", NULL};
     struct session_request *request = out;
     int rc = body_only(body, allowed, NULL, err);
 
@@ -60,6 +60,10 @@ static int read_session(void *out, const struct cJSON *body, const struct config
         rc = body_name(body, "model", request->model, sizeof request->model, err);
     if (rc == 0)
         rc = api_new_session_fields(body, request->id, &request->ttl_s, config, err);
+    request->penalty_memory = -1;
+    if (rc == 0)
+        rc = json_read_int(body, "", "penalty_memory", 0, config->penalty_memory_max,
+                           &request->penalty_memory, err);
     return rc == 0 ? read_state(request, body, err) : rc;
 }
 
@@ -110,8 +114,9 @@ struct create_op {
     int64_t ttl_s;
     struct session_request what; /* how to begin, where there is no `state` yet */
     struct rnn_model *model;     /* a reference; NULL: what is served when the session is made */
-    struct rnn_state *state;     /* to begin with */
-    bool returns;                /* and to reset to */
+    struct rnn_state *state;     /* [state_bytes] to begin with */
+    size_t state_bytes;
+    bool returns; /* and to reset to */
 };
 
 static void create_drop(struct session_op *op)
@@ -119,7 +124,7 @@ static void create_drop(struct session_op *op)
     struct create_op *create = (struct create_op *)op; /* its first member */
 
     if (create->state)
-        explicit_bzero(create->state, rnn_model_info(create->model)->state_bytes);
+        explicit_bzero(create->state, create->state_bytes);
     free(create->state);
     rnn_model_unref(create->model);
     session_request_free(&create->what);
@@ -145,21 +150,66 @@ static int fresh_seed(uint64_t *seed, struct rnn_err *err)
     return 0;
 }
 
-/* The state that the session begins with. */
-static int first_state(const struct session_request *what, const struct rnn_model *model,
-                       struct rnn_state *state, struct rnn_err *err)
+/* Memory for the state that a session with such a window begins with. */
+static int take_memory(struct create_op *create, size_t window, struct rnn_err *err)
 {
-    uint64_t seed;
-    int rc = fresh_seed(&seed, err);
+    create->state_bytes = rnn_state_bytes(create->model, window);
+    create->state = calloc(1, create->state_bytes);
+    return create->state ? 0 : rnn_fail(err, RNN_ENOMEM, "out of memory");
+}
 
+/* How many tokens penalties look back on, where the state comes with `kept`. */
+static int choose_window(const struct create_op *create, size_t kept, size_t *window,
+                         struct rnn_err *err)
+{
+    return api_window(rnn_model_info(create->model), shard_config(create->op.work),
+                      create->what.penalty_memory, kept, window, err);
+}
+
+static int begin_at_file(struct create_op *create, struct rnn_err *err)
+{
+    const struct rnn_model *model = create->model;
+    struct rnn_state *file = NULL;
+    size_t bytes = 0, window = 0;
+    int rc = rnn_state_read(model, create->what.state, create->what.state_len, &file, &bytes, err);
+
+    if (rc < 0) {
+        rnn_err_prefix(err, "state: ");
+        snprintf(err->param, sizeof err->param, "state");
+        return rc;
+    }
+    if (rnn_state_window(model, bytes, &window))
+        rc = choose_window(create, window, &window, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
+    if (rc == 0)
+        rnn_state_copy(model, create->state, create->state_bytes, file, bytes);
+    explicit_bzero(file, bytes);
+    free(file);
+    return rc;
+}
+
+/* The state that the session begins with. */
+static int first_state(struct create_op *create, struct rnn_err *err)
+{
+    const char *initial = create->what.initial_state;
+    const struct rnn_model *model = create->model;
+    size_t window = 0;
+    uint64_t seed;
+    int rc;
+
+    if (create->what.state)
+        return begin_at_file(create, err);
+    rc = choose_window(create, 0, &window, err);
+    if (rc == 0)
+        rc = fresh_seed(&seed, err);
+    if (rc == 0)
+        rc = take_memory(create, window, err);
     if (rc < 0)
         return rc;
-    if (what->state)
-        return api_state_read(model, what->state, what->state_len, "state", state, err);
-    if (what->initial_state[0])
-        return rnn_state_init_named(model, what->initial_state, state, seed, err);
-    rnn_state_init(model, state, seed);
-    return 0;
+    rnn_state_init(model, create->state, seed);
+    rnn_state_forget(model, create->state, create->state_bytes);
+    return initial[0] ? rnn_state_init_named(model, initial, create->state, seed, err) : 0;
 }
 
 /* The model as it is served now, on the shard that makes the session: what has been replaced while
@@ -192,13 +242,8 @@ static bool begin(struct create_op *create)
 
     if (!take_model(create))
         return false;
-    create->state = calloc(1, rnn_model_info(create->model)->state_bytes);
-    if (!create->state) {
-        op_fail(&create->op, REPLY_NO_MEMORY, NULL);
-        return false;
-    }
     create->returns = create->what.state != NULL;
-    if (first_state(&create->what, create->model, create->state, &err) == 0)
+    if (first_state(create, &err) == 0)
         return true;
     metrics_count(create->op.work->metrics, M_REJECTED_INPUT, 1);
     op_fail(&create->op, reply_error_of_state(&err), &err);
@@ -218,6 +263,7 @@ static void run_create(struct session_op *op)
     spec.model_name = create->model_name;
     spec.model = create->model;
     spec.state = create->state;
+    spec.state_bytes = create->state_bytes;
     if (create->what.initial_state[0])
         spec.initial_name = create->what.initial_state;
     else if (create->returns)
@@ -266,21 +312,21 @@ static struct create_op *create_new(struct request *request, const char *id, int
 
 void api_session_open(struct request *request, const char *id, int64_t ttl_s,
                       struct rnn_model *model, const char *model_name,
-                      const struct rnn_state *state)
+                      const struct rnn_state *state, size_t state_bytes)
 {
     struct create_op *create = create_new(request, id, ttl_s, model_name);
-    size_t bytes = rnn_model_info(model)->state_bytes;
     struct rnn_err err = {0};
 
     if (!create)
         return;
     create->model = rnn_model_ref(model);
+    create->state_bytes = state_bytes;
     create->returns = true;
-    create->state = malloc(bytes);
+    create->state = malloc(state_bytes);
     if (!create->state) {
         reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
     } else {
-        memcpy(create->state, state, bytes);
+        memcpy(create->state, state, state_bytes);
         if (fresh_seed(&create->state->rng.seed, &err) == 0) {
             op_submit(&create->op);
             return;
@@ -403,6 +449,7 @@ static int state_of_model(const struct session_op *op, const char *name, uint64_
 {
     const struct rnn_model *model = session_model(&op->hold);
 
+    rnn_state_forget(model, state, session_state_bytes(&op->hold));
     if (name)
         return rnn_state_init_named(model, name, state, seed, err);
     rnn_state_init(model, state, seed);
@@ -419,7 +466,7 @@ static void reset_held(struct session_op *op)
 
     op->result = session_view(op->work->sessions, op->id, op->key_name, &view);
     if (op->result == 0 && !kept) {
-        fresh = calloc(1, rnn_model_info(session_model(&op->hold))->state_bytes);
+        fresh = calloc(1, session_state_bytes(&op->hold));
         if (!fresh)
             op_fail(op, REPLY_NO_MEMORY, NULL);
         else if (state_of_model(op, name, view.seed, fresh, &err) < 0)
@@ -520,7 +567,8 @@ static void fork_held(struct session_op *op)
     struct session_spec spec = {.key_name = op->key_name,
                                 .model_name = session_model_name(&op->hold),
                                 .model = session_model(&op->hold),
-                                .state = session_state(&op->hold)};
+                                .state = session_state(&op->hold),
+                                .state_bytes = session_state_bytes(&op->hold)};
     struct session_view parent;
 
     spec.initial = session_initial(&op->hold, &spec.initial_name);

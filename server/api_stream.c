@@ -116,7 +116,9 @@ static bool make_session(struct request *request, const struct model_entry *entr
                                    .transient = true};
     struct session_view view;
     session_result rc = SESSION_FAIL(REPLY_INTERNAL);
+    size_t window = api_window_preset(rnn_model_info(entry->model), shard_config(request->shard));
 
+    session.state_bytes = rnn_state_bytes(entry->model, window);
     if (getrandom(&session.seed, sizeof session.seed, 0) == (ssize_t)sizeof session.seed) {
         session.seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
         rc = session_create(request->shard->sessions, &session, &view); /* minted: on this shard */

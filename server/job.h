@@ -23,7 +23,11 @@
  * job that has set `partial` (a generate that has given out its first token) also commits when its
  * deadline passes or its client leaves: each sequence then takes the one step that is filled in
  * already, so that the session stands after the last token given out.  `commit` false never
- * commits. */
+ * commits.
+ *
+ * A job that resumes a stream starts where that began, wherever the session stands by now, and asks
+ * an older part of it that still holds the session to stop.  Cut short, it does not take the
+ * session back behind what that has of the stream already. */
 #ifndef SERVER_JOB_H
 #define SERVER_JOB_H
 
@@ -64,6 +68,7 @@ struct job_sequence {
                             */
     struct rnn_walk *walk; /* of the input, from the first job_feed() on */
     size_t n_fed;          /* rows that job_feed() has filled in */
+    bool drawn;            /* the step feeds what came out, not what was sent */
     struct buf out;        /* for the task: its part of the answer; freed with the job */
     size_t counted;        /* bytes of `out` in job->answer_bytes */
     bool started;          /* has been in the scheduler */
@@ -108,10 +113,11 @@ struct job {
     bool reject_busy;                    /* if_busy: "reject" */
     bool has_expect_position;
     uint64_t expect_position;
-    bool resumes; /* from the position below, which the session has been at, not from where it
-                     stands */
-    uint64_t resume_position;
-    int64_t deadline_ms;                    /* from the request's arrival; 0: the configured one */
+    bool resumable;      /* a stream that can be taken up: its session remembers where it began */
+    const char *resumes; /* it goes on with one: the name of what says so, static; or NULL */
+    uint64_t begin;      /* where that began: a position */
+    uint64_t stream_number; /* what its session knows it by; out: of a new one, drawn */
+    int64_t deadline_ms;    /* from the request's arrival; 0: the configured one */
     char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
     char *sealed;                           /* without a session: where to begin; owned, or NULL */
     bool return_state;                      /* the answer is to hold the last state, sealed */
@@ -123,6 +129,7 @@ struct job {
     struct buf out;                 /* the answer; a stream's bytes are taken out after each call */
     struct job_sequence *sequences; /* [n_sequences], by job_sequences() */
     size_t n_sequences;
+    size_t state_bytes;        /* of each sequence's state, with what it remembers */
     bool asides;               /* set by prepare: all but the first look ahead, and end nowhere */
     bool partial;              /* set by the task: what has been computed so far is worth keeping */
     enum job_end end;          /* JOB_RUNNING until something ends it */
@@ -154,8 +161,9 @@ struct job {
     size_t answer_bytes;
     size_t n_open; /* sequences not yet closed */
     char *states;  /* [n_sequences][state_stride] */
-    size_t state_bytes, state_stride;
-    struct rnn_state *given; /* what `initial_state` or `sealed` are; NULL: neither was sent */
+    size_t state_stride;
+    struct rnn_state *given; /* [state_bytes] what `initial_state` or `sealed` are; NULL: neither
+                                was sent */
     struct trail trail;      /* of the first sequence, where it will be the session's */
     struct due deadline;
     struct session_hold hold;
@@ -185,7 +193,8 @@ int job_sequences(struct job *job, size_t n, struct rnn_err *err);
  * where the state stands, and the job has failed. */
 enum rnn_walk_next job_feed(struct job_sequence *sequence);
 
-/* Fills in a step that feeds a token to the decoder, behind the walk of `leader` or alone. */
+/* Fills in a step that feeds a token that came out to the decoder, behind the walk of `leader` or
+ * alone. */
 void job_feed_token(struct job_sequence *sequence, const struct job_sequence *leader,
                     uint32_t token);
 

@@ -53,16 +53,21 @@ void job_settle(struct job *job, enum job_end end);
 
 /* ---- job_steps.c ---- */
 
-/* The state that the job starts from: the session's as it stands or as it stood, or the one given;
- * NULL: the initial one, or none that the session remembers. */
+/* A random number that a JSON reader who knows only doubles can keep.  False: the system has none.
+ */
+bool job_draw_number(uint64_t *out);
+
+/* The state that the job starts from: the session's as it stands, or as it stood where the stream
+ * began that the job resumes; or the one given.  NULL: the initial one, or one that the session
+ * does not know. */
 const struct rnn_state *job_from(const struct job *job);
 
 /* A private copy of the session's state, or an initial one, for each sequence.  All have the same
  * generator: which sequences are texts of one input, to be drawn apart, the task knows. */
 bool job_states_new(struct job *job);
 
-/* Opens what the client sent to begin with, once the model is known; the job has failed where it is
- * not to be had. */
+/* Once the model is known: how long the states are, and what the client sent to begin with, opened;
+ * the job has failed where it is not to be had. */
 void job_given_state(struct job *job);
 
 /* Wipes and frees them; may be called twice. */

@@ -13,29 +13,32 @@
 #include "base/checked.h"
 #include "server/seal.h"
 
-#define SEED_BITS   53  /* a seed survives a JSON reader that knows only doubles */
+#define NUMBER_BITS 53
 #define STATE_ALIGN 64u /* a cache line: neighbours are written in the same step */
 
 /* ---- States ---- */
 
-static bool draw_seed(uint64_t *seed)
+bool job_draw_number(uint64_t *out)
 {
-    if (getrandom(seed, sizeof(*seed), 0) != (ssize_t)sizeof(*seed))
+    if (getrandom(out, sizeof(*out), 0) != (ssize_t)sizeof(*out))
         return false;
-    *seed >>= 64 - SEED_BITS;
+    *out >>= 64 - NUMBER_BITS;
     return true;
 }
 
-static int open_given(struct job *job, struct rnn_state *state, struct rnn_err *err)
+static int open_given(struct job *job, struct rnn_err *err)
 {
     uint64_t seed;
 
     if (job->sealed)
-        return seal_read(job->sealed, job->work->server->seal_key, job->key_name, job->model, state,
-                         err);
-    if (!draw_seed(&seed))
+        return seal_read(job->sealed, job->work->server->seal_key, job->key_name, job->model,
+                         &job->given, &job->state_bytes, err);
+    if (!job_draw_number(&seed))
         return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
-    return rnn_state_init_named(job->model, job->initial_state, state, seed, err);
+    job->given = calloc(1, job->state_bytes);
+    if (!job->given)
+        return rnn_fail(err, RNN_ENOMEM, "no memory for a state");
+    return rnn_state_init_named(job->model, job->initial_state, job->given, seed, err);
 }
 
 void job_given_state(struct job *job)
@@ -43,6 +46,7 @@ void job_given_state(struct job *job)
     const struct rnn_model_info *info = rnn_model_info(job->model);
     struct rnn_err err = {0};
 
+    job->state_bytes = job_has_session(job) ? session_state_bytes(&job->hold) : info->state_bytes;
     if (!job->sealed && !job->initial_state[0] && !job->return_state)
         return;
     if (info->unsteppable) {
@@ -50,12 +54,7 @@ void job_given_state(struct job *job)
                  info->unsteppable);
         return;
     }
-    if (!job->sealed && !job->initial_state[0])
-        return;
-    job->given = calloc(1, info->state_bytes);
-    if (!job->given)
-        job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for a state");
-    else if (open_given(job, job->given, &err) < 0)
+    if ((job->sealed || job->initial_state[0]) && open_given(job, &err) < 0)
         job_fail(job, reply_error_of_state(&err), err.param, "%s", err.text);
 }
 
@@ -65,23 +64,21 @@ void job_seal(struct job *job)
 
     buf_putc(&job->out, '"');
     if (seal_write(&job->out, job->work->server->seal_key, job->key_name, job->model,
-                   job_state(job, 0), &err) < 0)
+                   job_state(job, 0), job->state_bytes, &err) < 0)
         job_fail(job, reply_error_of(&err), NULL, "%s", err.text);
     buf_putc(&job->out, '"');
 }
 
 const struct rnn_state *job_from(const struct job *job)
 {
-    uint64_t position;
+    const struct rnn_state *begin;
 
     if (!job_has_session(job))
         return job->given;
-    position = session_state(&job->hold)->position;
-    if (!job->resumes)
+    if (job->resumes == NULL)
         return session_state(&job->hold);
-    return job->resume_position <= position
-               ? session_past(&job->hold, position - job->resume_position)
-               : NULL;
+    begin = session_begin(&job->hold);
+    return begin->position == job->begin ? begin : NULL;
 }
 
 bool job_states_new(struct job *job)
@@ -90,11 +87,10 @@ bool job_states_new(struct job *job)
     size_t length = (size_t)shard_config(job->work)->session_trail;
     size_t size;
 
-    if (from != NULL && (!job->has_seed || job->resumes))
+    if (from != NULL && !job->has_seed)
         job->seed = from->rng.seed;
-    else if (!job->has_seed && !draw_seed(&job->seed))
+    else if (!job->has_seed && !job_draw_number(&job->seed))
         return false;
-    job->state_bytes = rnn_model_info(job->model)->state_bytes;
     job->state_stride = (job->state_bytes + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
     if (!checked_mul(job->n_sequences, job->state_stride, &size))
         return false;
@@ -104,11 +100,13 @@ bool job_states_new(struct job *job)
     for (size_t i = 0; i < job->n_sequences; i++) {
         struct rnn_state *state = (void *)(job->states + i * job->state_stride);
 
-        if (from != NULL)
+        if (from != NULL) {
             memcpy(state, from, job->state_bytes);
-        else
+        } else {
             rnn_state_init(job->model, state, job->seed);
-        if (from != NULL && job->has_seed && !job->resumes)
+            rnn_state_forget(job->model, state, job->state_bytes);
+        }
+        if (from != NULL && job->has_seed)
             state->rng = (struct rnn_rng){.seed = job->seed};
         job->sequences[i].step.state = state;
     }
@@ -125,7 +123,7 @@ void job_states_free(struct job *job)
         explicit_bzero(job->states, job->n_sequences * job->state_stride);
     trail_free(&job->trail);
     if (job->given != NULL)
-        explicit_bzero(job->given, rnn_model_info(job->model)->state_bytes);
+        explicit_bzero(job->given, job->state_bytes);
     free(job->given);
     job->given = NULL;
     free(job->states);
@@ -162,6 +160,8 @@ static enum sequence_next on_step(struct sequence *step, float *logits, const fl
     struct job *job = sequence->job;
     enum sequence_next next;
 
+    if (step->input == RNN_ROW_TOKEN)
+        rnn_state_remember(job->model, step->state, job->state_bytes, step->token, sequence->drawn);
     if (sequence->index == 0)
         trail_push(&job->trail, step->state);
     next = job->ops->stepped(job, sequence, logits, hidden);
@@ -281,6 +281,7 @@ enum rnn_walk_next job_feed(struct job_sequence *sequence)
     step->want_logits = next == RNN_WALK_OUTPUT;
     step->want_hidden = false;
     step->reading = true;
+    sequence->drawn = false;
     sequence->n_fed++;
     return next;
 }
@@ -301,6 +302,7 @@ void job_feed_token(struct job_sequence *sequence, const struct job_sequence *le
 {
     feed_alone(&sequence->step, RNN_ROW_TOKEN);
     sequence->step.token = token;
+    sequence->drawn = true;
     sequence->step.memory = leader->walk != NULL ? rnn_walk_memory(leader->walk) : NULL;
 }
 

@@ -85,11 +85,12 @@ static bool code_of(const unsigned char *key, const char *owner, const void *fil
 }
 
 int seal_write(struct buf *out, const unsigned char key[SEAL_KEY_BYTES], const char *owner,
-               const struct rnn_model *model, const struct rnn_state *state, struct rnn_err *err)
+               const struct rnn_model *model, const struct rnn_state *state, size_t state_bytes,
+               struct rnn_err *err)
 {
     unsigned char code[CODE_BYTES];
     struct buf file = {0};
-    int rc = rnn_state_write(model, state, &file, err);
+    int rc = rnn_state_write(model, state, state_bytes, &file, err);
 
     if (rc == 0 && !code_of(key, owner, file.data, file.len, code))
         rc = rnn_fail(err, RNN_EIO, "the state could not be sealed");
@@ -117,7 +118,8 @@ static int refuse(struct rnn_err *err)
 }
 
 int seal_read(const char *text, const unsigned char key[SEAL_KEY_BYTES], const char *owner,
-              const struct rnn_model *model, struct rnn_state *state, struct rnn_err *err)
+              const struct rnn_model *model, struct rnn_state **state, size_t *state_bytes,
+              struct rnn_err *err)
 {
     unsigned char code[CODE_BYTES];
     char *bytes;
@@ -133,7 +135,7 @@ int seal_read(const char *text, const unsigned char key[SEAL_KEY_BYTES], const c
         gnutls_memcmp(code, bytes + len - CODE_BYTES, CODE_BYTES) != 0)
         rc = refuse(err);
     if (rc == 0)
-        rc = rnn_state_read(model, bytes, len - CODE_BYTES, state, err);
+        rc = rnn_state_read(model, bytes, len - CODE_BYTES, state, state_bytes, err);
     free(bytes);
     return rc;
 }

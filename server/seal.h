@@ -23,12 +23,14 @@ int seal_key_read(const char *path, unsigned char key[SEAL_KEY_BYTES], struct rn
 
 /* Appends the sealed state.  RNN_ENOMEM, RNN_EIO. */
 int seal_write(struct buf *out, const unsigned char key[SEAL_KEY_BYTES], const char *owner,
-               const struct rnn_model *model, const struct rnn_state *state, struct rnn_err *err);
+               const struct rnn_model *model, const struct rnn_state *state, size_t state_bytes,
+               struct rnn_err *err);
 
-/* Opens one into `state`, which is untouched on failure.  RNN_EFORMAT for what this server has not
+/* Opens one; the caller frees *state, of *state_bytes.  RNN_EFORMAT for what this server has not
  * sealed for this owner, RNN_ESHAPE for a state of another model. */
 int seal_read(const char *text, const unsigned char key[SEAL_KEY_BYTES], const char *owner,
-              const struct rnn_model *model, struct rnn_state *state, struct rnn_err *err);
+              const struct rnn_model *model, struct rnn_state **state, size_t *state_bytes,
+              struct rnn_err *err);
 
 /* Whether a text claims to be one. */
 bool seal_is(const char *text);

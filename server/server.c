@@ -395,10 +395,10 @@ static void restore(void *context, const struct store_facts *facts)
     struct rnn_model *model = NULL;
 
     if (models_get(r->server->models, facts->model, &entry, NULL) == 0) {
-        const struct rnn_model_info *info = rnn_model_info(entry.model);
+        size_t window;
 
-        if (strcmp(info->fingerprint, facts->fingerprint) == 0 &&
-            info->state_bytes == facts->state_bytes)
+        if (strcmp(rnn_model_info(entry.model)->fingerprint, facts->fingerprint) == 0 &&
+            rnn_state_window(entry.model, facts->state_bytes, &window))
             model = entry.model;
     }
     r->n++;

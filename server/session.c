@@ -274,6 +274,8 @@ void session_view_fill(const struct session *session, struct session_view *view)
         .busy = use != NULL && use->holder != NULL,
         .waiting = use != NULL ? use->n_waiting : 0,
     };
+    if (session->model != NULL)
+        (void)rnn_state_window(session->model, session->state_bytes, &view->window);
     memcpy(view->id, session->id, strlen(session->id) + 1);
     (void)strncpy(view->model, session->kind->model_name, sizeof(view->model) - 1);
     memcpy(view->fingerprint, fingerprint, strlen(fingerprint) + 1);
@@ -354,7 +356,8 @@ static struct session *blank(const char *id, size_t state_bytes)
 static struct session *session_new(struct sessions *sessions, const struct session_spec *spec,
                                    const char *id)
 {
-    struct session *session = blank(id, rnn_model_info(spec->model)->state_bytes);
+    size_t plain = rnn_model_info(spec->model)->state_bytes;
+    struct session *session = blank(id, spec->state_bytes > 0 ? spec->state_bytes : plain);
 
     if (session == NULL)
         return NULL;
@@ -366,10 +369,12 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         free(session);
         return NULL;
     }
-    if (spec->state != NULL)
+    if (spec->state != NULL) {
         memcpy(session->state, spec->state, session->state_bytes);
-    else
+    } else {
         rnn_state_init(spec->model, session->state, spec->seed);
+        rnn_state_forget(spec->model, session->state, session->state_bytes);
+    }
     (void)session_points_count(session);
     session->seed = spec->state != NULL && spec->seed == 0 ? spec->state->rng.seed : spec->seed;
     session->ttl_s = ttl_s(sessions, spec->ttl_s);

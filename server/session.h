@@ -42,6 +42,7 @@ struct session_view {
     int64_t created_unix_ms, used_unix_ms, expires_unix_ms;
     int64_t ttl_s;
     size_t bytes;  /* of its state, and of all that it can go back to; 0: on disk only */
+    size_t window; /* tokens that its penalties look back on; 0: none, or not known (usable) */
     bool resident; /* in memory */
     bool usable;   /* its model is served */
     bool busy;
@@ -64,8 +65,9 @@ struct session_spec {
     const char *model_name;
     struct rnn_model *model;         /* the session takes its own reference */
     int64_t ttl_s;                   /* 0: the configured one */
-    uint64_t seed;                   /* of resets; 0 with a state: the state\'s */
+    uint64_t seed;                   /* of resets; 0 with a state: the state's */
     const struct rnn_state *state;   /* copied; NULL: initial */
+    size_t state_bytes;              /* of all its states; 0: info->state_bytes */
     const char *initial_name;        /* a reset goes to the model's state of that name; NULL: to */
     const struct rnn_state *initial; /* this one, copied; or NULL: to the model's own beginning */
     bool transient;                  /* ends with whoever makes it: never stored */
@@ -99,6 +101,14 @@ struct session_hold {
     struct session_hold *next;
     bool waiting;
     bool cancel_asked;
+    uint64_t stream; /* what it commits is of the stream of that number: the session then remembers
+                        where that began, until something else is committed.  0: of none */
+    bool resumes;    /* it goes on with that stream: whoever holds the session or waits for it with
+                        an older part of the same is asked to stop, and it takes that one's place */
+    bool superseded; /* asked so */
+    void (*supersede)(struct session_hold *hold); /* another goes on with the stream: stop soon and
+                                                     release; also while it waits.  Called inside
+                                                     session_acquire; NULL: it cannot */
     void (*cancelled)(struct session_hold *hold); /* the session is being deleted while you hold it:
                                                      stop soon and release */
     void (*saved)(struct session_hold *hold,
@@ -113,6 +123,11 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
 
 /* While held.  The pointers are good until release. */
 const struct rnn_state *session_state(const struct session_hold *hold);
+size_t session_state_bytes(const struct session_hold *hold); /* of that one and all its points */
+
+/* Where the stream hold->stream began: as the session remembers it, or else (it has committed
+ * nothing yet, or something else has been since) as the session stands. */
+const struct rnn_state *session_begin(const struct session_hold *hold);
 
 /* Where a reset goes: a state that the session keeps; or NULL, and *name is one of the model's, or
  * NULL as well: the model's own beginning, with the session's seed. */
@@ -142,9 +157,9 @@ session_result session_save_delete(struct sessions *sessions, const char *id, co
                                    struct session_hold *hold, bool *waits);
 
 /* Memory that all states together may take, over all workers, as the settings stand; and what a
- * session of a model takes at rest, without snapshots and trail. */
+ * session of a model, with such a window, takes at rest, without snapshots and trail. */
 uint64_t session_budget(const struct server *server);
-size_t session_footprint(const struct rnn_model_info *info);
+size_t session_footprint(const struct rnn_model *model, size_t window);
 
 /* Tasks of this shard's sessions that the store has not given back: none may be left when the shard
  * ends. */

@@ -17,9 +17,10 @@
 static bool same_weights(const struct session *session, const struct rnn_model *model)
 {
     const struct rnn_model_info *info = rnn_model_info(model);
+    size_t window;
 
     return strcmp(session_fingerprint(session), info->fingerprint) == 0 &&
-           session->state_bytes == info->state_bytes;
+           rnn_state_window(model, session->state_bytes, &window);
 }
 
 static bool same_part(const struct rnn_state_part *a, const struct rnn_state_part *b)
@@ -28,15 +29,26 @@ static bool same_part(const struct rnn_state_part *a, const struct rnn_state_par
            a->direction == b->direction && a->offset == b->offset && a->size == b->size;
 }
 
-/* Whether a state of `from` can be read as one of `to`: the same parts, by name and size. */
-static bool fits(const struct rnn_model *from, const struct rnn_model *to)
+/* Whether the tokens that it remembers, where it does, are tokens of `to`. */
+static bool window_fits(const struct session *session, const struct rnn_model *to)
 {
+    size_t window;
+
+    return rnn_state_window(to, session->state_bytes, &window) &&
+           (window == 0 ||
+            rnn_model_info(to)->input_size == rnn_model_info(session->model)->input_size);
+}
+
+/* Whether its state can be read as one of `to`: the same parts, by name and size. */
+static bool fits(const struct session *session, const struct rnn_model *to)
+{
+    const struct rnn_model *from = session->model;
     size_t n_from, n_to;
     const struct rnn_state_part *a = rnn_state_parts(from, &n_from);
     const struct rnn_state_part *b = rnn_state_parts(to, &n_to);
 
     if (n_from != n_to || rnn_model_info(from)->state_bytes != rnn_model_info(to)->state_bytes ||
-        rnn_model_info(to)->unsteppable != NULL)
+        rnn_model_info(to)->unsteppable != NULL || !window_fits(session, to))
         return false;
     for (size_t i = 0; i < n_from; i++)
         if (!same_part(&a[i], &b[i]))
@@ -54,6 +66,10 @@ static struct models *models_of(const struct sessions *sessions)
 /* It stands on `model`, which it has entered, from now on. */
 static void stand_on(struct sessions *sessions, struct session *session, struct rnn_model *model)
 {
+    if (!same_weights(session, model)) {
+        session_begin_forget(session); /* its stream would not come out there again */
+        session_recount(sessions, session);
+    }
     if (session->model != NULL)
         models_leave(models_of(sessions), session->model);
     rnn_model_unref(session->model);
@@ -226,7 +242,7 @@ static void visit(struct sessions *sessions, struct session *session,
     if (session->model == NULL)
         return; /* an orphan, as before */
     if (change->policy == SESSIONS_MIGRATE && change->model != NULL &&
-        fits(session->model, change->model)) {
+        fits(session, change->model)) {
         visit_over(sessions, session, change, &change->n_migrated);
         return;
     }

@@ -243,7 +243,7 @@ static void release_pending(struct session_op *op)
 
 void op_release(struct session_op *op, const struct rnn_state *commit)
 {
-    size_t size = rnn_model_info(session_model(&op->hold))->state_bytes;
+    size_t size = session_state_bytes(&op->hold);
 
     if (op->result != 0 || !commit) {
         release(op, NULL);

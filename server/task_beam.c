@@ -26,7 +26,7 @@ struct beam_job {
     struct search *searches;     /* [n_inputs] */
     struct rnn_beam_step *steps; /* [width] */
     struct rnn_beam_text *texts; /* [n_best] */
-    char *states;                /* [width][state_bytes] on their way from parent to child */
+    char *states;                /* [width][job.state_bytes] on their way from parent to child */
     uint64_t input_steps, output_steps;
 };
 
@@ -54,7 +54,7 @@ static int prepare_searches(struct beam_job *b, struct rnn_err *err)
     b->searches = calloc(n, sizeof *b->searches);
     b->steps = calloc(width(b), sizeof *b->steps);
     b->texts = calloc(b->what.n_best, sizeof *b->texts);
-    b->states = calloc(width(b), b->info->state_bytes);
+    b->states = calloc(width(b), b->job.state_bytes);
     if (!b->searches || !b->steps || !b->texts || !b->states)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
     for (size_t i = 0; i < n && rc == 0; i++)
@@ -87,7 +87,7 @@ static int prepare(struct job *job, struct rnn_err *err)
 /* Each child gets its parent's state; parents may have several children, or none. */
 static void hand_states_on(struct beam_job *b, struct job_sequence *leader, size_t n)
 {
-    size_t bytes = b->info->state_bytes;
+    size_t bytes = b->job.state_bytes;
 
     for (size_t j = 0; j < n; j++)
         memcpy(b->states + j * bytes, leader[b->steps[j].parent].step.state, bytes);

@@ -82,6 +82,7 @@ struct rnn_model *fake_model(size_t output_size)
         .input_size = output_size,
         .output_size = output_size,
         .hidden_width = 2,
+        .language_model = true,
         .state_bytes = sizeof(struct rnn_state) + sizeof(uint64_t),
         .unk = -1,
         .bos = -1,
@@ -97,6 +98,11 @@ struct rnn_model *fake_model_of(const char *fingerprint, const char *part)
     memcpy(model->info.fingerprint, fingerprint, strlen(fingerprint) + 1);
     model->part = (struct rnn_state_part){.kind = part, .size = 2};
     return model;
+}
+
+void fake_model_reads(struct rnn_model *fake, size_t n_tokens)
+{
+    fake->info.input_size = fake->info.output_size = n_tokens;
 }
 
 const struct rnn_state_part *rnn_state_parts(const struct rnn_model *model, size_t *n_parts)
@@ -152,19 +158,26 @@ int rnn_state_init_named(const struct rnn_model *model, const char *name, struct
 }
 
 /* The bytes as they stand in memory. */
-int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, struct buf *out,
-                    struct rnn_err *err)
+int rnn_state_write(const struct rnn_model *model, const struct rnn_state *state, size_t bytes,
+                    struct buf *out, struct rnn_err *err)
 {
-    buf_put(out, state, model->info.state_bytes);
+    (void)model;
+    buf_put(out, state, bytes);
     return out->failed ? rnn_fail(err, RNN_ENOMEM, "no memory") : 0;
 }
 
-int rnn_state_read(const struct rnn_model *model, const void *bytes, size_t len,
-                   struct rnn_state *out, struct rnn_err *err)
+int rnn_state_read(const struct rnn_model *model, const void *file, size_t len,
+                   struct rnn_state **out, size_t *bytes, struct rnn_err *err)
 {
-    if (len != model->info.state_bytes)
+    size_t window;
+
+    if (!rnn_state_window(model, len, &window))
         return rnn_fail(err, RNN_EFORMAT, "damaged");
-    memcpy(out, bytes, len);
+    *out = malloc(len);
+    if (*out == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no memory");
+    memcpy(*out, file, len);
+    *bytes = len;
     return 0;
 }
 

@@ -36,6 +36,7 @@ double fake_metric(struct fake_world *world, const char *sample);
 struct rnn_model *fake_model(size_t output_size);
 /* Another one, of other weights by their fingerprint, whose state is in one part of that name. */
 struct rnn_model *fake_model_of(const char *fingerprint, const char *part);
+void fake_model_reads(struct rnn_model *model, size_t n_tokens); /* another vocabulary */
 unsigned fake_model_refs(const struct rnn_model *model);
 
 /* What a state holds that was fed these tokens from the start. */

@@ -281,11 +281,17 @@ void run_all(void)
         ;
 }
 
+enum { WINDOW = 6 }; /* tokens that the sessions remember */
+
 void session_make(const char *id)
 {
     struct session_view view;
-    struct session_spec spec = {
-        .id = id, .key_name = "k", .model_name = "m", .model = model, .seed = 42};
+    struct session_spec spec = {.id = id,
+                                .key_name = "k",
+                                .model_name = "m",
+                                .model = model,
+                                .seed = 42,
+                                .state_bytes = rnn_state_bytes(model, WINDOW)};
     struct shard *shard = world.list[session_shard(&world.server, id)];
 
     ck_assert_int_eq(session_create(shard->sessions, &spec, &view), 0);
@@ -365,6 +371,24 @@ uint64_t memory_of(const char *id)
     return memory;
 }
 
+/* The last of the tokens, of which all but three were drawn. */
+static void assert_remembers(const char *id, const uint32_t *tokens, size_t n)
+{
+    struct shard *shard = world.list[session_shard(&world.server, id)];
+    const struct rnn_model *its_model;
+    const struct rnn_state *state = session_glance(shard->sessions, id, "k", &its_model);
+    const struct rnn_recent *recent =
+        rnn_state_recent(model, state, rnn_state_bytes(model, WINDOW));
+    size_t count = n < WINDOW ? n : WINDOW;
+    bool drawn;
+
+    ck_assert_uint_eq(rnn_recent_count(recent), count);
+    for (size_t i = 0; i < count; i++) {
+        ck_assert_uint_eq(rnn_recent_at(recent, i, &drawn), tokens[n - count + i]);
+        ck_assert_int_eq(drawn, n - count + i >= 3);
+    }
+}
+
 void assert_stands_after(const char *id, const uint32_t *drawn, size_t n)
 {
     uint32_t tokens[3 + 64] = {11, 12, 13};
@@ -372,4 +396,5 @@ void assert_stands_after(const char *id, const uint32_t *drawn, size_t n)
     memcpy(tokens + 3, drawn, n * sizeof(*drawn));
     ck_assert_uint_eq(look(id).position, 3 + n);
     ck_assert_uint_eq(memory_of(id), fake_memory_after(tokens, 3 + n));
+    assert_remembers(id, tokens, 3 + n);
 }

@@ -83,7 +83,8 @@ struct session_view look(const char *id);
 /* The fake model's memory of the session. */
 uint64_t memory_of(const char *id);
 
-/* The session has read 11 12 13 and then the first n of drawn[]. */
+/* The session has read 11 12 13 and then the first n of drawn[], and its window holds the last of
+ * them. */
 void assert_stands_after(const char *id, const uint32_t *drawn, size_t n);
 
 #endif

@@ -44,17 +44,23 @@ static void teardown(void)
     fake_world_deinit(&world);
 }
 
-static void create(const char *id, const char *key, const char *name)
+static void create_with(const char *id, const char *key, const char *name, size_t window)
 {
+    const struct session_spec spec = {.id = id,
+                                      .key_name = key,
+                                      .model_name = name,
+                                      .model = before,
+                                      .seed = 42,
+                                      .state_bytes = rnn_state_bytes(before, window)};
     struct session_view view;
 
-    ck_assert_int_eq(
-        session_create(
-            sessions,
-            &(struct session_spec){
-                .id = id, .key_name = key, .model_name = name, .model = before, .seed = 42},
-            &view),
-        0);
+    ck_assert_int_eq(session_create(sessions, &spec, &view), 0);
+    ck_assert_uint_eq(view.window, window);
+}
+
+static void create(const char *id, const char *key, const char *name)
+{
+    create_with(id, key, name, 0);
 }
 
 /* Three of the model, of two owners, and one of another name. */
@@ -119,11 +125,11 @@ static struct sessions_change change(enum sessions_policy policy, struct rnn_mod
 {
     struct sessions_change walk = {
         .model_name = "m", .model = model, .policy = policy, .task_ended = no_task};
-    int n = 0;
+    size_t n = 0, n_sessions = atomic_load(&world.server.n_sessions);
 
     while (sessions_change_some(sessions, &walk, 1)) /* the smallest slices */
         n++;
-    ck_assert_int_le(n, 4); /* each once */
+    ck_assert_uint_le(n, n_sessions); /* each once */
     return walk;
 }
 
@@ -186,6 +192,74 @@ START_TEST(those_of_other_parts_stay)
     ck_assert_uint_eq(walk.n_migrated, 0);
     ck_assert_uint_eq(walk.n_pinned, 3);
     ck_assert_ptr_eq(stands_on("a", "k"), before);
+}
+END_TEST
+
+/* Three more that remember tokens, one of them in use. */
+static void begin_with_windows(struct rnn_model *new_model, struct guest *holder)
+{
+    begin(new_model);
+    serve(before);
+    create_with("w", "k", "m", 3);
+    create_with("x", "k", "m", 9);
+    create_with("y", "k", "m", 3);
+    serve(after);
+    ck_assert_int_eq(enter(holder, "y", "k"), 0);
+}
+
+static void release_window(struct guest *holder)
+{
+    session_release(sessions, &holder->hold, NULL, NULL);
+    fake_run_messages();
+}
+
+START_TEST(what_is_remembered_goes_over_too)
+{
+    struct guest holder;
+    struct sessions_change walk;
+    struct session_view view;
+
+    begin_with_windows(fake_model_of("22", "h"), &holder);
+    walk = change(SESSIONS_MIGRATE, after);
+    ck_assert_uint_eq(walk.n_migrated, 5);
+    ck_assert_uint_eq(walk.n_busy, 1);
+    release_window(&holder);
+    ck_assert_ptr_eq(stands_on("w", "k"), after);
+    ck_assert_ptr_eq(stands_on("y", "k"), after);
+    ck_assert_int_eq(session_view(sessions, "x", "k", &view), 0);
+    ck_assert_uint_eq(view.window, 9);
+}
+END_TEST
+
+START_TEST(what_is_remembered_must_be_tokens_of_the_new_ones)
+{
+    struct rnn_model *model = fake_model_of("22", "h");
+    struct guest holder;
+    struct sessions_change walk;
+
+    fake_model_reads(model, 6);
+    begin_with_windows(model, &holder);
+    walk = change(SESSIONS_MIGRATE, after);
+    ck_assert_uint_eq(walk.n_migrated, 3);
+    ck_assert_uint_eq(walk.n_pinned + walk.n_busy, 3);
+    release_window(&holder);
+    ck_assert_ptr_eq(stands_on("a", "k"), after); /* it remembers nothing */
+    ck_assert_ptr_eq(stands_on("w", "k"), before);
+    ck_assert_ptr_eq(stands_on("y", "k"), before);
+}
+END_TEST
+
+START_TEST(the_same_weights_with_windows_are_the_same)
+{
+    struct guest holder;
+    struct sessions_change walk;
+
+    begin_with_windows(fake_model_of("11", "h"), &holder);
+    walk = change(SESSIONS_PIN, after);
+    ck_assert_uint_eq(walk.n_same, 5);
+    release_window(&holder);
+    ck_assert_ptr_eq(stands_on("w", "k"), after);
+    ck_assert_ptr_eq(stands_on("y", "k"), after);
 }
 END_TEST
 
@@ -331,6 +405,9 @@ int main(void)
     tcase_add_test(tcase, pinned_ones_stay);
     tcase_add_test(tcase, those_that_fit_go_over);
     tcase_add_test(tcase, those_of_other_parts_stay);
+    tcase_add_test(tcase, what_is_remembered_goes_over_too);
+    tcase_add_test(tcase, what_is_remembered_must_be_tokens_of_the_new_ones);
+    tcase_add_test(tcase, the_same_weights_with_windows_are_the_same);
     tcase_add_test(tcase, the_same_weights_are_gone_over_to_by_any_policy);
     tcase_add_test(tcase, closed_ones_are_gone);
     tcase_add_test(tcase, an_unload_closes_or_pins);

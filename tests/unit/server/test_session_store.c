@@ -31,7 +31,8 @@ static int64_t last_row;
 static struct {
     bool there;
     uint64_t position, memory;
-    uint64_t initial; /* memory of the state that resets go to; 0: none */
+    uint64_t stream, begin; /* its number, 0: none; and the position that it began at */
+    uint64_t initial;       /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
 int64_t store_row(struct store *store)
@@ -65,11 +66,15 @@ static int apply(struct store_task *task)
     if (task->kind == STORE_LOAD) {
         if (!disk[row].there)
             return RNN_ENOENT;
-        task->state = calloc(1, STATE);
+        task->state = calloc(1, task->facts.state_bytes);
         if (task->state == NULL)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
         memcpy(task->state->memory, &disk[row].memory, sizeof(uint64_t));
+        task->stream = disk[row].stream;
+        task->begin = task->stream != 0 ? calloc(1, STATE) : NULL;
+        if (task->begin != NULL)
+            task->begin->position = disk[row].begin;
         if (disk[row].initial != 0) {
             task->initial.state = calloc(1, STATE);
             if (task->initial.state == NULL)
@@ -84,6 +89,8 @@ static int apply(struct store_task *task)
     disk[row].there = true;
     disk[row].position = task->state->position;
     disk[row].memory = memory_of(task->state);
+    disk[row].stream = task->begin != NULL ? task->stream : 0;
+    disk[row].begin = task->begin != NULL ? task->begin->position : 0;
     if (task->kind == STORE_CREATE)
         disk[row].initial = task->initial.state != NULL ? memory_of(task->initial.state) : 0;
     return 0;
@@ -204,16 +211,35 @@ static session_result create(const char *id, int64_t ttl_s)
     return create_from(id, ttl_s, 0);
 }
 
-/* A new session, saved. */
-static void make(const char *id, int64_t ttl_s)
+static void save_new(const char *id)
 {
     struct guest guest;
 
-    ck_assert_int_eq(create(id, ttl_s), 0);
     ck_assert_int_eq(enter(&guest, id), 0);
     (void)session_save_new(sessions, &guest.hold);
     finish_all();
     session_release(sessions, &guest.hold, NULL, NULL);
+}
+
+/* A new session, saved. */
+static void make(const char *id, int64_t ttl_s)
+{
+    ck_assert_int_eq(create(id, ttl_s), 0);
+    save_new(id);
+}
+
+/* One that remembers so many tokens. */
+static void make_with_window(const char *id, size_t window)
+{
+    const struct session_spec spec = {.id = id,
+                                      .key_name = "",
+                                      .model_name = "fake",
+                                      .model = model,
+                                      .state_bytes = rnn_state_bytes(model, window)};
+    struct session_view view;
+
+    ck_assert_int_eq(session_create(sessions, &spec, &view), 0);
+    save_new(id);
 }
 
 /* A commit as a request makes it, with an undisturbed store. */
@@ -538,6 +564,75 @@ START_TEST(a_snapshot_that_the_disk_lacks_does_not_leave_memory)
 }
 END_TEST
 
+/* ---- Where the last stream began ---- */
+
+/* As of the session in memory, which is loaded where it is not. */
+static uint64_t begin_of(const char *id, uint64_t stream)
+{
+    struct guest guest;
+    uint64_t begin;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all();
+    ck_assert_int_eq(guest.granted, 1);
+    guest.hold.stream = stream;
+    begin = session_begin(&guest.hold)->position;
+    session_release(sessions, &guest.hold, NULL, NULL);
+    return begin;
+}
+
+static void commit_stream(const char *id, uint64_t stream, uint64_t position, int rc)
+{
+    struct guest guest;
+    union room room;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all();
+    guest.hold.stream = stream;
+    room_set(&room, position, position);
+    if (session_save(sessions, &guest.hold, &room.state))
+        (void)finish(rc);
+    session_release(sessions, &guest.hold, rc == 0 ? &room.state : NULL, NULL);
+}
+
+START_TEST(where_a_stream_began_is_written_with_what_it_commits)
+{
+    make("s", 0);
+    commit("s", 5, 5);
+    commit_stream("s", 7, 20, 0);
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
+    commit_stream("s", 7, 30, 0); /* more of it */
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5 && disk[1].position == 30);
+    commit_stream("s", 8, 40, RNN_EIO); /* has not happened, here as there */
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
+    ck_assert_uint_eq(begin_of("s", 7), 5);
+    ck_assert_uint_eq(begin_of("s", 8), 30);
+    commit_stream("s", 8, 40, 0);
+    ck_assert(disk[1].stream == 8 && disk[1].begin == 30);
+    commit("s", 41, 41);
+    ck_assert(disk[1].stream == 0);
+    ck_assert_uint_eq(begin_of("s", 8), 41);
+}
+END_TEST
+
+START_TEST(it_leaves_memory_and_comes_back_with_its_session)
+{
+    make("s", 0);
+    make("other", 0);
+    commit("s", 5, 5);
+    commit_stream("s", 7, 20, 0);
+    world.config.session_memory_bytes = 1;
+    commit("other", 1, 1);
+    ck_assert(!is_resident("s"));
+    world.config.session_memory_bytes = 1 << 20;
+    ck_assert_uint_eq(begin_of("s", 8), 20);
+    ck_assert(is_resident("s"));
+    ck_assert_uint_eq(begin_of("s", 7), 5);
+    commit_stream("s", 7, 25, 0);
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
+}
+END_TEST
+
 /* ---- Leaving memory, and coming back ---- */
 
 START_TEST(those_that_were_used_longest_ago_leave_first)
@@ -670,6 +765,21 @@ START_TEST(a_load_that_fails_says_why_and_may_be_tried_again)
         ck_assert_int_eq(two.reason, cases[i].reply);
     }
     assert_memory("a", 77);
+}
+END_TEST
+
+/* The fake disk gives back zeros where the window was. */
+START_TEST(what_comes_back_without_a_window_is_damaged)
+{
+    struct guest guest;
+
+    world.config.session_memory_bytes = 1;
+    make_with_window("w", 4);
+    ck_assert(!is_resident("w"));
+    ck_assert_int_eq(enter(&guest, "w"), 0);
+    (void)finish(0);
+    ck_assert_int_eq(guest.refused, 1);
+    ck_assert_int_eq(guest.reason, REPLY_SESSION_DAMAGED);
 }
 END_TEST
 
@@ -1104,6 +1214,8 @@ int main(void)
     tcase_add_test(tcase, a_transient_session_is_never_written);
     tcase_add_test(tcase, writes_keep_their_order);
     tcase_add_test(tcase, a_failed_save_changes_nothing);
+    tcase_add_test(tcase, where_a_stream_began_is_written_with_what_it_commits);
+    tcase_add_test(tcase, it_leaves_memory_and_comes_back_with_its_session);
     tcase_add_test(tcase, what_the_disk_lacks_does_not_leave_memory);
     tcase_add_test(tcase, without_memory_the_save_is_refused);
     tcase_add_test(tcase, what_was_not_even_sent_does_not_leave_memory);
@@ -1114,6 +1226,7 @@ int main(void)
     tcase_add_test(tcase, who_holds_a_session_keeps_it_in_memory);
     tcase_add_test(tcase, the_line_waits_for_the_load_in_order);
     tcase_add_test(tcase, a_load_that_fails_says_why_and_may_be_tried_again);
+    tcase_add_test(tcase, what_comes_back_without_a_window_is_damaged);
     tcase_add_test(tcase, who_leaves_the_line_of_a_load_is_not_granted);
     tcase_add_test(tcase, deleted_while_it_is_loaded);
     tcase_add_test(tcase, deleted_while_it_is_saved);
