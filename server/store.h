@@ -2,9 +2,9 @@
  *
  * One SQLite database in the state directory, in WAL mode: what a transaction has committed
  * survives the process at once, and the power as soon as it is synced; the database itself stays
- * whole in either case.  Two threads of the store's own: one writes, taking everything that waits
- * into one transaction (group commit), the other reads.  A third folds the log back into the
- * database.  No shard ever waits: a task goes in by store_send() and comes back as a message.
+ * whole in either case.  Threads of the store's own: one writes, taking everything that waits into
+ * one transaction (group commit); some read; one folds the log back into the database.  No shard
+ * ever waits: a task goes in by store_send() and comes back as a message.
  *
  * Tasks of one session that write are done in the order in which they were sent; a load sees what
  * was done before it was sent. */

@@ -16,6 +16,8 @@
  * commits, never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
 #include "server/store_db.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -105,7 +107,18 @@ struct db {
     char *images; /* of the state being written, and of where its stream began */
     size_t images_cap;
     size_t log_pages;
+    pthread_t thread; /* that uses it, from its first use on */
+    bool used;
 };
+
+/* SQLite checks nothing here: two threads on one connection damage it now and then. */
+static void assert_mine(struct db *db)
+{
+    if (!db->used)
+        db->thread = pthread_self();
+    db->used = true;
+    assert(pthread_equal(db->thread, pthread_self()));
+}
 
 /* ---- Opening ---- */
 
@@ -154,26 +167,31 @@ static int on_commit(void *context, sqlite3 *sqlite, const char *name, int pages
     return SQLITE_OK;
 }
 
-static int configure(struct db *db, enum store_durability durability, struct rnn_err *err)
+static int configure(struct db *db, enum store_durability durability, int cache_kib,
+                     struct rnn_err *err)
 {
+    char cache[48];
     int rc;
 
     sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     rc = exec(db,
-              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-16384; "
+              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; "
               "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY;",
               err);
     if (rc == 0)
         rc = exec(
             db, durability == STORE_POWER ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
             err);
+    (void)snprintf(cache, sizeof(cache), "PRAGMA cache_size=-%d", cache_kib);
+    if (rc == 0)
+        rc = exec(db, cache, err);
     if (rc == 0)
         rc = make_tables(db, err);
     sqlite3_wal_hook(db->sqlite, on_commit, db); /* in place of folding by itself */
     return rc;
 }
 
-int db_open(struct db **out, const char *path, enum store_durability durability,
+int db_open(struct db **out, const char *path, enum store_durability durability, int cache_kib,
             struct rnn_err *err)
 {
     struct db *db = calloc(1, sizeof(*db));
@@ -186,7 +204,7 @@ int db_open(struct db **out, const char *path, enum store_durability durability,
                         NULL) != SQLITE_OK)
         rc = fail(db, err);
     if (rc == 0)
-        rc = configure(db, durability, err);
+        rc = configure(db, durability, cache_kib, err);
     for (int i = 0; rc == 0 && i < N_STATEMENTS; i++)
         if (sqlite3_prepare_v3(db->sqlite, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &db->statements[i], NULL) != SQLITE_OK)
@@ -263,17 +281,15 @@ static int images_reserve(struct db *db, const struct store_task *task, struct r
 }
 
 /* The image of one of the task's states at `image`, bound. */
-static int bind_image(sqlite3_stmt *statement, int at, const struct store_task *task,
-                      const struct rnn_state *state, char *image, struct rnn_err *err)
+static void bind_image(sqlite3_stmt *statement, int at, const struct store_task *task,
+                       const struct rnn_state *state, char *image)
 {
     const struct store_image_of of = {.row = task->facts.row,
                                       .fingerprint = task->facts.fingerprint,
                                       .state_bytes = task->facts.state_bytes};
-    int rc = store_image_write(&of, state, image, err);
 
-    if (rc == 0)
-        sqlite3_bind_blob64(statement, at, image, image_len(task), SQLITE_STATIC);
-    return rc;
+    store_image_write(&of, state, image);
+    sqlite3_bind_blob64(statement, at, image, image_len(task), SQLITE_STATIC);
 }
 
 /* Runs one that changes one row, which must be there. */
@@ -303,17 +319,14 @@ static int write_state(struct db *db, enum statement which, const struct store_t
     sqlite3_stmt *statement = db->statements[which];
     int rc = images_reserve(db, task, err);
 
-    if (rc == 0)
-        rc = bind_image(statement, 2, task, task->state, db->images, err);
-    if (rc == 0 && task->begin != NULL) {
-        sqlite3_bind_int64(statement, 3, (int64_t)task->stream);
-        rc = bind_image(statement, 4, task, task->begin, db->images + image_len(task), err);
-    }
-    if (rc < 0) {
-        sqlite3_clear_bindings(statement);
+    if (rc < 0)
         return rc;
-    }
     bind_row(statement, task);
+    bind_image(statement, 2, task, task->state, db->images);
+    if (task->begin != NULL) {
+        sqlite3_bind_int64(statement, 3, (int64_t)task->stream);
+        bind_image(statement, 4, task, task->begin, db->images + image_len(task));
+    }
     return run_on_row(db, which, err);
 }
 
@@ -330,12 +343,11 @@ static int write_point(struct db *db, const struct store_task *task, struct rnn_
     sqlite3_stmt *statement = db->statements[S_POINT];
     int rc = images_reserve(db, task, err);
 
-    if (rc == 0)
-        rc = bind_image(statement, 3, task, task->state, db->images, err);
     if (rc < 0)
         return rc;
     bind_row(statement, task);
     bind_text(statement, 2, task->point);
+    bind_image(statement, 3, task, task->state, db->images);
     return run(db, S_POINT, err);
 }
 
@@ -547,6 +559,7 @@ static int move(struct db *db, const struct store_task *task, struct rnn_err *er
 
 int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
 {
+    assert_mine(db);
     switch (task->kind) {
     case STORE_CREATE:
         return create(db, task, err);
@@ -593,12 +606,14 @@ size_t db_log_pages(const struct db *db)
 
 static int fold(struct db *db, int mode, size_t *folded, struct rnn_err *err)
 {
-    int in_log, done, rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+    int in_log, done, rc;
 
-    if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
-        return rnn_fail(err, RNN_EBUSY, "the store is being read");
-    if (rc != SQLITE_OK)
+    assert_mine(db);
+    rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+    if (rc != SQLITE_OK && sqlite3_extended_errcode(db->sqlite) == SQLITE_IOERR_FSYNC)
         return fail(db, err);
+    if (rc != SQLITE_OK)
+        return rnn_fail(err, RNN_EBUSY, "the store is being read, or the disk is full");
     *folded = done > 0 ? (size_t)done : 0;
     return 0;
 }
@@ -681,6 +696,7 @@ int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, si
     sqlite3_stmt *statement = db->statements[S_FACTS];
     int step, rc = 0;
 
+    assert_mine(db);
     *n = 0;
     sqlite3_bind_int64(statement, 1, row);
     sqlite3_bind_int64(statement, 2, (int64_t)max);

@@ -620,9 +620,11 @@ def test_draining(start, workers):
             break
         if "error" in message:
             refused = message
-        elif "done" in message and message["id"] == 1:
+        elif "done" in message and message["id"] == 2:
+            pass  # it came before its shard had heard of the end
+        elif "done" in message:
             assert message["done"]["choices"][0]["finish_reason"] == "length"
-            done = message  # of the other request there is one where its worker had not heard of the end yet
+            done = message
     assert done["id"] == 1 and closed.code == 1001
     assert refused is None or refused["error"]["code"] == "draining"
     try:
