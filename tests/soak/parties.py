@@ -16,7 +16,7 @@ LETTERS = "abß€日 😀"  # of the model `multibyte`
 
 
 class Party:
-    model, ttl_s, rest_s, trait = "kjv", 20, 8, ""
+    model, ttl_s, rest_s, trait = "kjv", 60, 8, ""
 
     def __init__(self, world, number):
         self.world, self.number = world, number
@@ -208,7 +208,7 @@ class Busy(Party):
 
 class Slow(Party):
     """Reads long texts more slowly than they are written, from a socket that holds little."""
-    model, rest_s = "multibyte", 60
+    model, ttl_s, rest_s = "multibyte", 900, 60
 
     async def connect(self, **more):
         await super().connect(receive_buffer=4096, **more)
