@@ -9,7 +9,7 @@ import shutil
 import pytest
 
 import folders
-from client import SHIPPED, BIN, SLOW, Daemon
+from client import SHIPPED, BIN, Daemon
 
 
 def pytest_configure(config):
@@ -31,8 +31,7 @@ def models_dir(tmp_path_factory):
 @pytest.fixture(scope="session", params=[1, 2], ids=["1worker", "2workers"])
 def daemon(request, models_dir):
     """Shared by all tests; nobody may leave it changed or busy."""
-    patience = ["--ping-s", "600"] if SLOW else []  # a test that reads nothing for a while is not dead
-    with Daemon(models_dir, workers=request.param, args=patience) as running:
+    with Daemon(models_dir, workers=request.param) as running:
         yield running
 
 
