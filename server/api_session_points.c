@@ -286,10 +286,12 @@ static const struct rnn_state *find_point(struct session_op *op, const struct re
         session_lay_trail(&op->hold, NULL);
         return state;
     }
-    rnn_fail_at(&err, RNN_ERANGE, "steps", -1,
-                "session '%s' stands at %" PRIu64 ", and of %" PRIi64
-                " steps before that nothing is kept (session_trail, snapshots)",
-                op->id, session_state(&op->hold)->position, what->steps);
+    rnn_fail_at(
+        &err, RNN_ERANGE, "steps", -1,
+        "session '%s' stands at %" PRIu64 ", and of %" PRIi64
+        " steps before that nothing is kept (session_trail, session_memory_bytes; a snapshot "
+        "stays)",
+        op->id, session_state(&op->hold)->position, what->steps);
     op_fail(op, REPLY_NO_POINT, &err);
     return NULL;
 }

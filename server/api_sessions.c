@@ -116,6 +116,7 @@ struct create_op {
     struct rnn_model *model;     /* a reference; NULL: what is served when the session is made */
     struct rnn_state *state;     /* [state_bytes] to begin with */
     size_t state_bytes;
+    bool returns; /* and to reset to */
 };
 
 static void create_drop(struct session_op *op)
@@ -241,6 +242,7 @@ static bool begin(struct create_op *create)
 
     if (!take_model(create))
         return false;
+    create->returns = create->what.state != NULL;
     if (first_state(create, &err) == 0)
         return true;
     metrics_count(create->op.work->metrics, M_REJECTED_INPUT, 1);
@@ -262,6 +264,10 @@ static void run_create(struct session_op *op)
     spec.model = create->model;
     spec.state = create->state;
     spec.state_bytes = create->state_bytes;
+    if (create->what.initial_state[0])
+        spec.initial_name = create->what.initial_state;
+    else if (create->returns)
+        spec.initial = create->state;
     op->result = session_create(op->work->sessions, &spec, &op->views[0]);
     if (op->result == 0) {
         snprintf(op->id, sizeof op->id, "%s", op->views[0].id);
@@ -315,6 +321,7 @@ void api_session_open(struct request *request, const char *id, int64_t ttl_s,
         return;
     create->model = rnn_model_ref(model);
     create->state_bytes = state_bytes;
+    create->returns = true;
     create->state = malloc(state_bytes);
     if (!create->state) {
         reply_error(request, REPLY_NO_MEMORY, NULL, "out of memory");
@@ -436,21 +443,36 @@ void api_session_delete(struct request *request, const char *arg)
 
 /* ---- Reset ---- */
 
+/* The state that the model gives it: the one of that name, or its beginning. */
+static int state_of_model(const struct session_op *op, const char *name, uint64_t seed,
+                          struct rnn_state *state, struct rnn_err *err)
+{
+    const struct rnn_model *model = session_model(&op->hold);
+
+    rnn_state_forget(model, state, session_state_bytes(&op->hold));
+    if (name)
+        return rnn_state_init_named(model, name, state, seed, err);
+    rnn_state_init(model, state, seed);
+    return 0;
+}
+
 static void reset_held(struct session_op *op)
 {
-    struct rnn_model *model = session_model(&op->hold);
-    size_t bytes = session_state_bytes(&op->hold);
-    struct rnn_state *fresh = calloc(1, bytes);
+    const char *name;
+    const struct rnn_state *kept = session_initial(&op->hold, &name);
+    struct rnn_state *fresh = NULL;
     struct session_view view;
+    struct rnn_err err = {0};
 
     op->result = session_view(op->work->sessions, op->id, op->key_name, &view);
-    if (op->result == 0 && !fresh)
-        op->result = SESSION_FAIL(REPLY_NO_MEMORY);
-    if (op->result == 0) {
-        rnn_state_init(model, fresh, view.seed);
-        rnn_state_forget(model, fresh, bytes);
+    if (op->result == 0 && !kept) {
+        fresh = calloc(1, session_state_bytes(&op->hold));
+        if (!fresh)
+            op_fail(op, REPLY_NO_MEMORY, NULL);
+        else if (state_of_model(op, name, view.seed, fresh, &err) < 0)
+            op_fail(op, reply_error_of_state(&err), &err);
     }
-    op_release(op, fresh);
+    op_release(op, kept ? kept : fresh);
     free(fresh);
 }
 
@@ -549,6 +571,7 @@ static void fork_held(struct session_op *op)
                                 .state_bytes = session_state_bytes(&op->hold)};
     struct session_view parent;
 
+    spec.initial = session_initial(&op->hold, &spec.initial_name);
     op->result = session_view(op->work->sessions, op->id, op->key_name, &parent);
     spec.ttl_s = parent.ttl_s;
     spec.seed = parent.seed;

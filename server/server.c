@@ -420,6 +420,8 @@ static int sessions_open(struct daemon *d, struct rnn_err *err)
                     err);
     if (rc == 0)
         rc = store_each(d->server.store, restore, &r, err);
+    for (unsigned i = 0; i < d->server.n_shards; i++)
+        sessions_restore_end(d->server.shards[i]->sessions);
     if (rc == 0)
         log_line(CONFIG_LOG_INFO, "sessions restored", LOG_NUMBER("sessions", r.n),
                  LOG_NUMBER("orphaned", r.n_orphaned),

@@ -277,6 +277,24 @@ static int64_t ttl_ms(const struct sessions *sessions, int64_t asked_s)
     return 1000 * (s < config->session_ttl_max_s ? s : config->session_ttl_max_s);
 }
 
+/* Where its resets go.  False without memory. */
+static bool begin_with(struct sessions *sessions, struct session *session,
+                       const struct session_spec *spec)
+{
+    const char *name =
+        spec->initial_name != NULL ? session_name_keep(sessions, spec->initial_name) : NULL;
+    struct rnn_state *state = spec->initial != NULL ? malloc(session->state_bytes) : NULL;
+
+    if ((spec->initial_name != NULL) != (name != NULL) ||
+        (spec->initial != NULL) != (state != NULL) || !session_initial_set(session, name, state)) {
+        free(state);
+        return false;
+    }
+    if (state != NULL)
+        memcpy(state, spec->initial, session->state_bytes);
+    return true;
+}
+
 /* A session that stands in no table yet. */
 static struct session *session_new(struct sessions *sessions, const struct session_spec *spec,
                                    const char *id)
@@ -295,7 +313,8 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     session->owner = session_name_keep(sessions, spec->key_name);
     session->model_name = session_name_keep(sessions, spec->model_name);
     session->state = malloc(session->state_bytes);
-    if (session->owner == NULL || session->model_name == NULL || session->state == NULL) {
+    if (session->owner == NULL || session->model_name == NULL || session->state == NULL ||
+        !begin_with(sessions, session, spec)) {
         state_free(session);
         free(session);
         return NULL;
@@ -306,8 +325,9 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
         rnn_state_init(spec->model, session->state, spec->seed);
         rnn_state_forget(spec->model, session->state, session->state_bytes);
     }
+    session->bytes += session_points_bytes(session);
     session->position = session->state->position;
-    session->seed = spec->state != NULL ? spec->state->rng.seed : spec->seed;
+    session->seed = spec->state != NULL && spec->seed == 0 ? spec->state->rng.seed : spec->seed;
     session->hash = session_hash(sessions, session->owner, session->id);
     session->ttl_ms = ttl_ms(sessions, spec->ttl_s);
     session->created_ms = sessions->shard->now_unix_ms;
@@ -315,11 +335,10 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     return session;
 }
 
-/* Into table, order and wheel. */
+/* Into table and wheel. */
 static void enter(struct sessions *sessions, struct session *session)
 {
     session_table_insert(sessions, session);
-    session_order_insert(sessions, session);
     wheel_insert(&sessions->wheel, &session->due);
     metrics_gauge_add(sessions->shard->metrics, G_SESSIONS, 1);
 }
@@ -356,6 +375,7 @@ session_result session_create(struct sessions *sessions, const struct session_sp
     if (old != NULL)
         tombstone_remove(sessions, old);
     enter(sessions, session);
+    session_order_insert(sessions, session);
     metrics_count(metrics, M_SESSION_CREATED, 1);
     metrics_gauge_add(metrics, G_SESSION_BYTES, (int64_t)session->bytes);
     sessions->resident_bytes += session->bytes;

@@ -63,12 +63,14 @@ struct session_spec {
     const char *id;       /* NULL or "": mint */
     const char *key_name; /* owner; "" without keys */
     const char *model_name;
-    struct rnn_model *model; /* the session takes its own reference */
-    int64_t ttl_s;           /* 0: the configured one */
-    uint64_t seed;
-    const struct rnn_state *state; /* copied; NULL: initial */
-    size_t state_bytes;            /* of all its states; 0: info->state_bytes */
-    bool transient;                /* ends with whoever makes it: never stored */
+    struct rnn_model *model;         /* the session takes its own reference */
+    int64_t ttl_s;                   /* 0: the configured one */
+    uint64_t seed;                   /* of resets; 0 with a state: the state's */
+    const struct rnn_state *state;   /* copied; NULL: initial */
+    size_t state_bytes;              /* of all its states; 0: info->state_bytes */
+    const char *initial_name;        /* a reset goes to the model's state of that name; NULL: to */
+    const struct rnn_state *initial; /* this one, copied; or NULL: to the model's own beginning */
+    bool transient;                  /* ends with whoever makes it: never stored */
 };
 session_result session_create(struct sessions *sessions, const struct session_spec *spec,
                               struct session_view *view);
@@ -114,6 +116,10 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
 /* While held.  The pointers are good until release. */
 const struct rnn_state *session_state(const struct session_hold *hold);
 size_t session_state_bytes(const struct session_hold *hold); /* of that one and all its points */
+
+/* Where a reset goes: a state that the session keeps; or NULL, and *name is one of the model's, or
+ * NULL as well: the model's own beginning, with the session's seed. */
+const struct rnn_state *session_initial(const struct session_hold *hold, const char **name);
 struct rnn_model *session_model(const struct session_hold *hold); /* no extra reference */
 const char *session_model_name(const struct session_hold *hold);
 
@@ -153,6 +159,9 @@ size_t sessions_saving(const struct sessions *sessions);
 struct store_facts;
 void sessions_restore(struct sessions *sessions, const struct store_facts *facts,
                       struct rnn_model *model, int64_t now_unix_ms);
+
+/* There are no more: from now on the sessions may be listed. */
+void sessions_restore_end(struct sessions *sessions);
 
 /* Ends the hold or leaves the line; with `commit` (may be NULL) the session stands at that state
  * from now on.  Fills `view` (may be NULL) with the session after that.  The next in line is

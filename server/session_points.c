@@ -1,12 +1,17 @@
-/* States that a session can go back to: snapshots by name, and the trail of its last positions.
+/* States that a session can go back to: snapshots by name, the trail of its last positions, and
+ * where a reset goes, unless that is the model's own beginning.
  *
  * Few for each session, so names are searched from one end to the other; kept in order.  All calls
- * are made by whoever holds the session, on its shard. */
+ * are made by whoever holds the session, on its shard.
+ *
+ * A trail promises nothing, so memory that is wanted for states is taken from trails first: those
+ * of sessions at rest stand in a list by last use. */
 #include "server/session_inner.h"
 
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/metrics.h"
 #include "server/store.h"
 #include "server/trail.h"
 
@@ -19,15 +24,23 @@ struct session_points {
     struct snapshot *snapshots; /* [n], by name */
     size_t n;
     struct trail trail;
-    bool laid; /* the trail leads to the state of the commit that is to come */
+    bool laid;   /* the trail leads to the state of the commit that is to come */
+    bool linked; /* in the list of trails at rest */
+    struct session *session;
+    struct session_points *older, *newer; /* in that list */
+    const char *initial_name;             /* where a reset goes: of the model's; or NULL */
+    struct rnn_state *initial;            /* or here; or NULL */
 };
 
 /* ---- Life ---- */
 
 static struct session_points *points_of(struct session *session)
 {
-    if (session->points == NULL)
+    if (session->points == NULL) {
         session->points = calloc(1, sizeof(*session->points));
+        if (session->points != NULL)
+            session->points->session = session;
+    }
     return session->points;
 }
 
@@ -49,6 +62,9 @@ void session_points_free(struct session *session)
         snapshot_free(session, &points->snapshots[i]);
     free(points->snapshots);
     trail_free(&points->trail);
+    if (points->initial != NULL)
+        explicit_bzero(points->initial, session->state_bytes);
+    free(points->initial);
     free(points);
     session->points = NULL;
 }
@@ -60,7 +76,40 @@ size_t session_points_bytes(const struct session *session)
     if (points == NULL)
         return 0;
     return sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
-           trail_bytes(&points->trail);
+           trail_bytes(&points->trail) + (points->initial != NULL ? session->state_bytes : 0);
+}
+
+/* ---- The beginning ---- */
+
+bool session_initial_set(struct session *session, const char *name, struct rnn_state *state)
+{
+    struct session_points *points;
+
+    if (name == NULL && state == NULL)
+        return true;
+    points = points_of(session);
+    if (points == NULL)
+        return false;
+    points->initial_name = name;
+    points->initial = state;
+    return true;
+}
+
+void session_initial_get(const struct session *session, const char **name,
+                         const struct rnn_state **state)
+{
+    const struct session_points *points = session->points;
+
+    *name = points != NULL ? points->initial_name : NULL;
+    *state = points != NULL ? points->initial : NULL;
+}
+
+const struct rnn_state *session_initial(const struct session_hold *hold, const char **name)
+{
+    const struct rnn_state *state;
+
+    session_initial_get(hold->session, name, &state);
+    return state;
 }
 
 /* ---- The trail ---- */
@@ -104,6 +153,43 @@ const struct rnn_state *session_past(const struct session_hold *hold, uint64_t s
     if (session->points == NULL || steps > position)
         return NULL;
     return trail_find(&session->points->trail, position - steps);
+}
+
+void session_trail_rest(struct sessions *sessions, struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL || points->trail.n == 0)
+        return;
+    points->older = sessions->trail_newest;
+    points->newer = NULL;
+    *(points->older != NULL ? &points->older->newer : &sessions->trail_oldest) = points;
+    sessions->trail_newest = points;
+    points->linked = true;
+}
+
+void session_trail_wake(struct sessions *sessions, struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL || !points->linked)
+        return;
+    *(points->older != NULL ? &points->older->newer : &sessions->trail_oldest) = points->newer;
+    *(points->newer != NULL ? &points->newer->older : &sessions->trail_newest) = points->older;
+    points->linked = false;
+}
+
+bool session_trail_give_up(struct sessions *sessions)
+{
+    struct session_points *points = sessions->trail_oldest;
+
+    if (points == NULL)
+        return false;
+    session_trail_wake(sessions, points->session);
+    trail_free(&points->trail);
+    session_recount(sessions, points->session);
+    metrics_count(sessions->shard->metrics, M_SESSION_UNTRAILED, 1);
+    return true;
 }
 
 /* ---- Snapshots ---- */

@@ -7,7 +7,8 @@
  * acknowledged is on disk, and what the disk did not take has not happened.
  *
  * A session may leave memory when nobody uses it and the store has its state.  Such sessions stand
- * in a list by last use; what is over the budget leaves from its old end. */
+ * in a list by last use; what is over the budget leaves from its old end, once the trails of all
+ * sessions at rest have been given up (session_points.c), which goes without a store, too. */
 #include "server/session_inner.h"
 
 #include <assert.h>
@@ -108,6 +109,24 @@ static void on_saved(struct shard *shard, struct message *message)
         session_rest(shard->sessions, session);
 }
 
+/* Where its resets go is written with the session.  False without memory. */
+static bool add_initial(const struct session *session, struct store_task *task)
+{
+    const struct rnn_state *state;
+    const char *name;
+
+    session_initial_get(session, &name, &state);
+    if (name != NULL)
+        (void)strncpy(task->initial.name, name, sizeof(task->initial.name) - 1);
+    if (state == NULL)
+        return true;
+    task->initial.state = malloc(session->state_bytes);
+    if (task->initial.state == NULL)
+        return false;
+    memcpy(task->initial.state, state, session->state_bytes);
+    return true;
+}
+
 /* Sends a task about the session; `hold` (may be NULL) hears of its end.  False without memory. */
 static bool send_task(struct sessions *sessions, struct session *session, struct session_hold *hold,
                       enum store_kind kind, const struct rnn_state *state, const char *point)
@@ -120,6 +139,10 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
         facts.position = state->position;
     facts.used_ms = sessions->shard->now_unix_ms;
     task = store_task_new(kind, &facts, state);
+    if (task != NULL && kind == STORE_CREATE && !add_initial(session, task)) {
+        store_task_free(task);
+        task = NULL;
+    }
     if (task == NULL)
         return false;
     if (point != NULL)
@@ -353,6 +376,7 @@ size_t session_footprint(const struct rnn_model *model, size_t window)
 
 void session_wake(struct sessions *sessions, struct session *session)
 {
+    session_trail_wake(sessions, session);
     if (!session->linked)
         return;
     *(session->older != NULL ? &session->older->newer : &sessions->oldest) = session->newer;
@@ -389,33 +413,61 @@ static void leave_memory(struct sessions *sessions, struct session *session)
     metrics_count(sessions->shard->metrics, M_SESSION_EVICTED, 1);
 }
 
+/* The store has all of it, and nobody uses it. */
+static bool may_leave(const struct session *session)
+{
+    return session->state != NULL && session->row != 0 && !session->unsaved && !session->pinned &&
+           session->n_tasks == 0;
+}
+
+/* Without a store there are only trails to give up. */
+static void make_room(struct sessions *sessions)
+{
+    size_t budget = budget_of(sessions);
+
+    while (sessions->resident_bytes > budget && session_trail_give_up(sessions))
+        ;
+    while (sessions->resident_bytes > budget && sessions->oldest != NULL)
+        leave_memory(sessions, sessions->oldest);
+}
+
 void session_rest(struct sessions *sessions, struct session *session)
 {
     session_wake(sessions, session);
-    if (session->state == NULL || session->row == 0 || session->unsaved || session->pinned ||
-        session->n_tasks > 0)
-        return;
-    link_newest(sessions, session);
-    while (sessions->oldest != NULL && sessions->resident_bytes > budget_of(sessions))
-        leave_memory(sessions, sessions->oldest);
+    session_trail_rest(sessions, session);
+    if (may_leave(session))
+        link_newest(sessions, session);
+    make_room(sessions);
 }
 
 /* ---- Coming back ---- */
 
-/* Whether what stands behind the model's part is whole, in its state and in its points. */
+/* Whether what stands behind the model's part is whole, in all of its states. */
 static bool recalls(const struct session *session, const struct store_task *task)
 {
-    bool whole = rnn_state_recalls(session->model, task->state, session->state_bytes);
+    size_t bytes = session->state_bytes;
+    bool whole = rnn_state_recalls(session->model, task->state, bytes);
 
+    if (task->initial.state != NULL)
+        whole &= rnn_state_recalls(session->model, task->initial.state, bytes);
     for (size_t i = 0; i < task->n_points; i++)
-        whole &= rnn_state_recalls(session->model, task->points[i].state, session->state_bytes);
+        whole &= rnn_state_recalls(session->model, task->points[i].state, bytes);
     return whole;
 }
 
 static bool install(struct sessions *sessions, struct session *session, struct store_task *task)
 {
-    if (!session_points_restore(session, task->points, task->n_points))
+    const char *name = task->initial.name;
+
+    name = name[0] != '\0' ? session_name_keep(sessions, name) : NULL;
+    if ((task->initial.name[0] != '\0') != (name != NULL) ||
+        !session_initial_set(session, name, task->initial.state))
         return false;
+    task->initial.state = NULL;
+    if (!session_points_restore(session, task->points, task->n_points)) {
+        session_points_free(session);
+        return false;
+    }
     session->state = task->state;
     task->state = NULL;
     task->n_points = 0; /* the session has them */
@@ -508,4 +560,9 @@ void sessions_restore(struct sessions *sessions, const struct store_facts *facts
                  LOG_TEXT("why", "there is no memory for it, or one of its name"));
     else
         metrics_gauge_add(sessions->shard->metrics, G_SESSIONS_STORED, 1);
+}
+
+void sessions_restore_end(struct sessions *sessions)
+{
+    session_order_build(sessions);
 }

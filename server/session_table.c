@@ -266,6 +266,87 @@ void session_order_remove(struct sessions *sessions, struct session *session)
     *at = treap_merge(session->left, session->right);
 }
 
+/* A session to be sorted: what its place follows from, but for ids that begin alike. */
+struct place {
+    const char *owner;
+    uint64_t id_begin; /* its first eight bytes, to compare as one number */
+    struct session *session;
+};
+
+static int place_compare(const void *one, const void *other)
+{
+    const struct place *a = one, *b = other;
+    int diff = a->owner == b->owner ? 0 : strcmp(a->owner, b->owner);
+
+    if (diff == 0 && a->id_begin != b->id_begin)
+        diff = a->id_begin < b->id_begin ? -1 : 1;
+    return diff != 0 ? diff : strcmp(a->session->id, b->session->id);
+}
+
+static struct place place_of(struct session *session)
+{
+    struct place place = {.owner = session->owner, .session = session};
+    unsigned char begin[sizeof(place.id_begin)] = {0};
+
+    memcpy(begin, session->id, strnlen(session->id, sizeof(begin)));
+    for (size_t i = 0; i < sizeof(begin); i++)
+        place.id_begin = place.id_begin << 8 | begin[i];
+    return place;
+}
+
+static size_t places_fill(const struct sessions *sessions, struct place *places)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i <= sessions->mask + sessions->split; i++)
+        for (struct session *s = sessions->buckets[i]; s != NULL; s = s->chain)
+            if (!s->tombstone)
+                places[n++] = place_of(s);
+    return n;
+}
+
+/* In order from the left: each becomes the end of the right spine, which is kept in `places` up to
+ * where the reading is, and takes what is below it there as its left child (Vuillemin 1980). */
+static void treap_build(struct sessions *sessions, struct place *places, size_t n)
+{
+    size_t depth = 0;
+
+    sessions->root = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct session *node = places[i].session;
+
+        node->left = node->right = NULL;
+        while (depth > 0 && places[depth - 1].session->hash < node->hash)
+            node->left = places[--depth].session;
+        *(depth > 0 ? &places[depth - 1].session->right : &sessions->root) = node;
+        places[depth++].session = node;
+    }
+}
+
+static void order_one_by_one(struct sessions *sessions)
+{
+    sessions->root = NULL;
+    for (size_t i = 0; i <= sessions->mask + sessions->split; i++)
+        for (struct session *s = sessions->buckets[i]; s != NULL; s = s->chain)
+            if (!s->tombstone)
+                session_order_insert(sessions, s);
+}
+
+void session_order_build(struct sessions *sessions)
+{
+    struct place *places = calloc(sessions->n_entries + 1, sizeof(*places));
+    size_t n;
+
+    if (places == NULL) {
+        order_one_by_one(sessions);
+        return;
+    }
+    n = places_fill(sessions, places);
+    qsort(places, n, sizeof(*places), place_compare);
+    treap_build(sessions, places, n);
+    free(places);
+}
+
 /* ---- Life ---- */
 
 int session_table_init(struct sessions *sessions, struct rnn_err *err)

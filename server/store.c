@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #include "server/log.h"
-#include "server/metrics.h"
+#include "server/store_ahead.h"
 #include "server/store_db.h"
 
 enum {
@@ -85,10 +85,11 @@ static void state_free(struct rnn_state *state, size_t bytes)
 void store_task_clear(struct store_task *task)
 {
     state_free(task->state, task->facts.state_bytes);
+    state_free(task->initial.state, task->facts.state_bytes);
     for (size_t i = 0; i < task->n_points; i++)
         state_free(task->points[i].state, task->facts.state_bytes);
     free(task->points);
-    task->state = NULL;
+    task->state = task->initial.state = NULL;
     task->points = NULL;
     task->n_points = 0;
 }
@@ -393,6 +394,7 @@ int store_each(struct store *store, void (*each)(void *context, const struct sto
                void *context, struct rnn_err *err)
 {
     struct store_facts *facts = calloc(FACTS_MAX, sizeof(*facts));
+    struct store_ahead *ahead = store_ahead_start(store->path);
     struct db *db = NULL;
     int64_t row = 0;
     size_t n;
@@ -408,6 +410,7 @@ int store_each(struct store *store, void (*each)(void *context, const struct sto
         row = facts[n - 1].row;
     }
     db_close(db);
+    store_ahead_end(ahead);
     free(facts);
     return rc;
 }

@@ -41,7 +41,7 @@ struct store_facts {
 };
 
 enum store_kind {
-    STORE_CREATE, /* facts and state */
+    STORE_CREATE, /* facts, state and initial */
     STORE_COMMIT, /* facts.row, used_ms, position; state */
     STORE_TOUCH,  /* facts.row, used_ms */
     STORE_REMOVE, /* facts.row: all of it */
@@ -49,11 +49,18 @@ enum store_kind {
     STORE_FORGET, /* facts.row, point */
     STORE_MOVE, /* facts.row, used_ms, state_bytes, fingerprint; moved_from: states and points that
                    are of those weights become ones of these */
-    STORE_LOAD  /* facts.row, fingerprint, state_bytes → state, points */
+    STORE_LOAD  /* facts.row, fingerprint, state_bytes → state, initial, points */
 };
 
 /* A snapshot that was loaded. */
 struct store_point {
+    char name[SESSION_ID_MAX + 1];
+    struct rnn_state *state;
+};
+
+/* Where a reset of the session goes: a state of that name of the model's; or this one; or, with
+ * neither, the model's own beginning. */
+struct store_initial {
     char name[SESSION_ID_MAX + 1];
     struct rnn_state *state;
 };
@@ -65,7 +72,8 @@ struct store_task {
     struct store_facts facts;
     char point[SESSION_ID_MAX + 1];
     char moved_from[65];
-    struct rnn_state *state; /* of the task's own; wiped and freed by store_task_free() */
+    struct rnn_state *state;      /* of the task's own; wiped and freed by store_task_free() */
+    struct store_initial initial; /* its state likewise */
     struct store_point *points;
     size_t n_points;
     void *user[2]; /* the sender's own */

@@ -3,7 +3,7 @@
  *     session   a row for each session: what does not change
  *     progress  when it was used and how far it is: with the state, what every commit writes
  *     state     its state
- *     point     its snapshots
+ *     point     its snapshots, and where a reset goes, under names that no client can give
  *
  * A start reads session and progress, of which 40 and 250 rows lie on a page of 4 KiB, and no page
  * of a state: of a million sessions of 4 KiB 29,000 pages of 1.2 million, scattered over the file.
@@ -24,7 +24,10 @@
 
 #include "server/store_image.h"
 
-#define FORM 2 /* of the tables; PRAGMA user_version */
+#define FORM          2 /* of the tables; PRAGMA user_version */
+
+#define INITIAL_STATE "=state" /* of a point: the state that a reset goes to */
+#define INITIAL_NAME  "=name"  /* or, in place of an image, its name in the model */
 
 enum { BUSY_MS = 10000 };
 
@@ -48,6 +51,9 @@ enum statement {
     S_LOAD,
     S_LOAD_POINTS,
     S_FACTS,
+    S_NEXT,
+    S_TOUCH_SESSIONS,
+    S_TOUCH_PROGRESS,
     S_LAST,
     N_STATEMENTS
 };
@@ -76,6 +82,9 @@ static const char *const texts[N_STATEMENTS] = {
     [S_FACTS] = "SELECT s.row, owner, id, model, fingerprint, seed, created_ms, ttl_ms, "
                 "state_bytes, used_ms, position FROM session s LEFT JOIN progress p ON s.row=p.row "
                 "WHERE s.row>?1 ORDER BY s.row LIMIT ?2",
+    [S_NEXT] = "SELECT min(row) FROM session WHERE row>?1",
+    [S_TOUCH_SESSIONS] = "SELECT count(state_bytes) FROM session WHERE row BETWEEN ?1 AND ?2",
+    [S_TOUCH_PROGRESS] = "SELECT count(position) FROM progress WHERE row BETWEEN ?1 AND ?2",
     [S_LAST] = "SELECT max(row) FROM session",
 };
 
@@ -294,6 +303,38 @@ static int commit(struct db *db, const struct store_task *task, struct rnn_err *
     return rc < 0 ? rc : write_state(db, S_STATE, task, err);
 }
 
+static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    sqlite3_stmt *statement = db->statements[S_POINT];
+    size_t len;
+    int rc = image_of(db, task, &len, err);
+
+    if (rc < 0)
+        return rc;
+    bind_row(statement, task);
+    bind_text(statement, 2, task->point);
+    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
+    return run(db, S_POINT, err);
+}
+
+static int write_initial(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    struct store_task point = {.facts = task->facts, .state = task->initial.state};
+    const char *name = task->initial.name;
+    sqlite3_stmt *statement = db->statements[S_POINT];
+
+    if (point.state != NULL) {
+        strcpy(point.point, INITIAL_STATE);
+        return write_point(db, &point, err);
+    }
+    if (name[0] == '\0')
+        return 0;
+    bind_row(statement, task);
+    bind_text(statement, 2, INITIAL_NAME);
+    sqlite3_bind_blob64(statement, 3, name, strlen(name), SQLITE_STATIC);
+    return run(db, S_POINT, err);
+}
+
 static int create(struct db *db, const struct store_task *task, struct rnn_err *err)
 {
     const struct store_facts *facts = &task->facts;
@@ -312,7 +353,9 @@ static int create(struct db *db, const struct store_task *task, struct rnn_err *
     rc = run(db, S_CREATE, err);
     if (rc == 0)
         rc = write_progress(db, S_FIRST_PROGRESS, task, err);
-    return rc < 0 ? rc : write_state(db, S_FIRST, task, err);
+    if (rc == 0)
+        rc = write_state(db, S_FIRST, task, err);
+    return rc < 0 ? rc : write_initial(db, task, err);
 }
 
 static int touch(struct db *db, const struct store_task *task, struct rnn_err *err)
@@ -333,20 +376,6 @@ static int erase(struct db *db, const struct store_task *task, struct rnn_err *e
         rc = run(db, all[i], err);
     }
     return rc;
-}
-
-static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
-{
-    sqlite3_stmt *statement = db->statements[S_POINT];
-    size_t len;
-    int rc = image_of(db, task, &len, err);
-
-    if (rc < 0)
-        return rc;
-    bind_row(statement, task);
-    bind_text(statement, 2, task->point);
-    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
-    return run(db, S_POINT, err);
 }
 
 static int forget(struct db *db, const struct store_task *task, struct rnn_err *err)
@@ -378,7 +407,19 @@ static int state_in(sqlite3_stmt *statement, int column, const struct store_task
     return rc;
 }
 
-static int load_point(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+static int load_initial_name(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+{
+    const void *name = sqlite3_column_blob(statement, 1);
+    size_t len = (size_t)sqlite3_column_bytes(statement, 1);
+
+    if (name == NULL || len >= sizeof(task->initial.name))
+        return rnn_fail(err, RNN_EFORMAT, "the name of its initial state is damaged");
+    memcpy(task->initial.name, name, len);
+    task->initial.name[len] = '\0';
+    return 0;
+}
+
+static int load_snapshot(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
 {
     struct store_point *points =
         realloc(task->points, (task->n_points + 1) * sizeof(*task->points));
@@ -398,6 +439,17 @@ static int load_point(sqlite3_stmt *statement, struct store_task *task, struct r
     else
         rnn_err_prefix(err, "snapshot '%s': ", point->name);
     return rc;
+}
+
+static int load_point(sqlite3_stmt *statement, struct store_task *task, struct rnn_err *err)
+{
+    const char *name = (const char *)sqlite3_column_text(statement, 0);
+
+    if (name != NULL && strcmp(name, INITIAL_STATE) == 0)
+        return state_in(statement, 1, task, &task->initial.state, err);
+    if (name != NULL && strcmp(name, INITIAL_NAME) == 0)
+        return load_initial_name(statement, task, err);
+    return load_snapshot(statement, task, err);
 }
 
 static int load(struct db *db, struct store_task *task, struct rnn_err *err)
@@ -429,7 +481,7 @@ static int load(struct db *db, struct store_task *task, struct rnn_err *err)
 static int write_moved(struct db *db, const struct store_task *task, const struct store_task *from,
                        struct rnn_err *err)
 {
-    struct store_task to = {.facts = task->facts, .state = from->state};
+    struct store_task to = {.facts = task->facts, .state = from->state, .initial = from->initial};
     int rc;
 
     to.facts.position = from->state->position;
@@ -438,6 +490,8 @@ static int write_moved(struct db *db, const struct store_task *task, const struc
     rc = run(db, S_MOVE, err);
     if (rc == 0)
         rc = commit(db, &to, err);
+    if (rc == 0)
+        rc = write_initial(db, &to, err);
     for (size_t i = 0; rc == 0 && i < from->n_points; i++) {
         memcpy(to.point, from->points[i].name, sizeof(to.point));
         to.state = from->points[i].state;
@@ -572,6 +626,36 @@ int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, si
     if (rc == 0 && step != SQLITE_DONE)
         rc = rnn_fail(err, RNN_EFORMAT, "the store: %s", sqlite3_errmsg(db->sqlite));
     sqlite3_reset(statement);
+    return rc;
+}
+
+int db_next_row(struct db *db, int64_t row, int64_t *out)
+{
+    sqlite3_stmt *statement = db->statements[S_NEXT];
+    int rc = RNN_EFORMAT;
+
+    sqlite3_bind_int64(statement, 1, row);
+    if (sqlite3_step(statement) == SQLITE_ROW) {
+        *out = sqlite3_column_int64(statement, 0); /* 0 for the NULL that is the least of none */
+        rc = 0;
+    }
+    sqlite3_reset(statement);
+    return rc;
+}
+
+int db_touch_pages(struct db *db, int64_t first, int64_t last)
+{
+    static const enum statement all[] = {S_TOUCH_SESSIONS, S_TOUCH_PROGRESS};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(all) / sizeof(*all); i++) {
+        sqlite3_stmt *statement = db->statements[all[i]];
+
+        sqlite3_bind_int64(statement, 1, first);
+        sqlite3_bind_int64(statement, 2, last);
+        rc = sqlite3_step(statement) == SQLITE_ROW ? 0 : RNN_EFORMAT;
+        sqlite3_reset(statement);
+    }
     return rc;
 }
 

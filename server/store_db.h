@@ -35,6 +35,11 @@ void db_fold(struct db *db, bool all);
 int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, size_t *n,
              struct rnn_err *err);
 
+/* The next row behind `row`, or 0; RNN_EFORMAT.  And the facts of rows first to last read, for
+ * their pages' sake alone. */
+int db_next_row(struct db *db, int64_t row, int64_t *out);
+int db_touch_pages(struct db *db, int64_t first, int64_t last);
+
 /* The largest row there is, or 0. */
 int db_last_row(struct db *db, int64_t *out, struct rnn_err *err);
 

@@ -49,7 +49,10 @@ def test_one_of_weight_one_is_a_copy_with_random_numbers_of_its_own(daemon):
     assert numbers(state_of(daemon, "copy")) == numbers(state_of(daemon, a))
     assert metadata(state_of(daemon, "copy"))["__metadata__"]["seed"] != \
         metadata(state_of(daemon, a))["__metadata__"]["seed"]
+    file = state_of(daemon, "copy")
     daemon.ok("/generate", {"session": "copy", "max_tokens": 5})
+    expect(daemon.post("/sessions/copy/reset", None), 200)
+    assert state_of(daemon, "copy") == file
     expect(blend(daemon, [(a, 1)], id="copy"), 409, "session_exists")
     daemon.delete("/sessions/copy")
 

@@ -289,6 +289,16 @@ def test_a_reset_forgets_it(daemon, how):
     assert daemon.ok("/generate", body)["choices"][0]["tokens"] == want
 
 
+def test_a_reset_goes_to_the_file_with_its_tokens(daemon, begun):
+    session, how, rest = begun
+    file = state_of(daemon, session)
+    other = daemon.session("kjv", state=base64.b64encode(file).decode())
+    read(daemon, other, "zzz")
+    expect(daemon.post(f"/sessions/{other}/reset", None), 200)
+    assert state_of(daemon, other) == file
+    assert say(daemon, other, len(rest), **how) == rest
+
+
 def test_a_state_file_carries_it(daemon, begun):
     session, how, rest = begun
     file = state_of(daemon, session)

@@ -3,6 +3,7 @@
 A text tells on which weights it was written: every check of "the same" compares whole token lists with those of
 a daemon that served nothing else.  Versions differ in the seed of their random weights.
 """
+import base64
 import os
 import random
 import shutil
@@ -13,6 +14,7 @@ import time
 import pytest
 
 import folders
+import states
 from client import SLOW, Daemon, collect, expect, wait_until
 
 TOKENS = list("abcdefghijklmnop \n")
@@ -154,11 +156,11 @@ def test_sessions_made_while_the_model_changes_begin_on_what_is_served(serve, ro
     """None is left on weights that were replaced while its request was on the way to its worker."""
     daemon, stop, made = serve(workers=2), threading.Event(), []
 
-    def make():
-        while not stop.is_set():
-            made.append(expect(daemon.post("/sessions", {"model": "m", "ttl_seconds": 600}), 201)["id"])
+    def make(name):
+        while not stop.is_set():  # named: half of them cross to the other worker
+            made.append(expect(daemon.post("/sessions", {"model": "m", "id": f"{name}-{len(made)}"}), 201)["id"])
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
+    threads = [threading.Thread(target=make, args=[name]) for name in "abcd"]
     for t in threads:
         t.start()
     try:
@@ -511,11 +513,14 @@ def test_pinned_sessions_of_a_store(lasting, root, plain, args):
                          ids=["memory", "disk", "none", "power"])
 def test_migrated_sessions_survive(lasting, root, args):
     daemon = lasting(*args)
-    sessions = [daemon.session("m") for _ in range(40)]
+    sessions = [daemon.session("m") for _ in range(39)]
     for s in sessions[:5]:
         write(daemon, s, n=5)
         expect(daemon.post(f"/sessions/{s}/snapshots", {"name": "p"}), 201)
         write(daemon, s, n=5)
+    begun = daemon.get(f"/sessions/{sessions[0]}/state").body  # where resets of the next one go
+    given = {"model": "m", "state": base64.b64encode(begun).decode()}
+    sessions.append(expect(daemon.post("/sessions", given), 201)["id"])
     put(root, "m", 2)
     answer = change(daemon, "reload", sessions="migrate")
     assert answer["sessions"]["migrated"] == 40 and answer["sessions"]["failed"] == 0
@@ -532,6 +537,9 @@ def test_migrated_sessions_survive(lasting, root, args):
     for s in sessions[:5]:
         expect(daemon.post(f"/sessions/{s}/rewind", {"to": "p"}), 200)
         assert daemon.position(s) == 5
+    write(daemon, sessions[39])
+    expect(daemon.post(f"/sessions/{sessions[39]}/reset", None), 200)
+    assert states.numbers_of(daemon.get(f"/sessions/{sessions[39]}/state").body) == states.numbers_of(begun)
 
 
 @pytest.mark.parametrize("args", [[], SMALL], ids=["memory", "disk"])

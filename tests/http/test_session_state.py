@@ -190,6 +190,29 @@ def test_the_trail_is_as_long_as_configured(start, length):
     expect(daemon.post(f"/sessions/{session}/rewind", {"steps": length + 1}), 422, "no_point")
 
 
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "stored"])
+def test_trails_make_room_before_sessions_do(start, tmp_path, stored):
+    """Over the budget a session that nobody uses loses its trail; its state stays in memory while that fits."""
+    budget = 80000  # of some 15 sessions of kjv with their trails, 19 without
+    daemon = start(workers=1, args=["--session-memory-bytes", str(budget),
+                                    *(["--state-dir", str(tmp_path / "state")] if stored else [])])
+    sessions = [daemon.session("kjv") for _ in range(16)]
+    for session in sessions:
+        read(daemon, session, "In the beginning")
+    kept = daemon.metric("rnnd_session_state_bytes")
+    assert 16 * 4096 < kept <= budget
+    assert daemon.metric("rnnd_session_events_total", event="trail_dropped") >= 15
+    assert daemon.metric("rnnd_session_events_total", event="evicted") == 0
+    assert all(expect(daemon.get(f"/sessions/{s}"), 200)["resident"] for s in sessions)
+    assert expect(daemon.get(f"/sessions/{sessions[0]}/snapshots"), 200)["trail"] == []
+    expect(daemon.post(f"/sessions/{sessions[0]}/rewind", {"steps": 1}), 422, "no_point", "steps")
+    for session in sessions + [daemon.session("kjv") for _ in range(20)]:  # more than there is room for
+        read(daemon, session, "And")
+    assert (daemon.metric("rnnd_session_state_bytes") <= budget) == stored
+    assert daemon.metric("rnnd_session_state_bytes") < 36 * 4400  # states, no trails
+    assert [daemon.position(s) for s in sessions] == [19] * 16
+
+
 @pytest.mark.parametrize("steps", [1, 10 ** 6, 2 ** 53 - 1])
 def test_further_back_than_the_trail(daemon, steps):
     session = daemon.session("hello")
@@ -219,6 +242,51 @@ def test_a_session_begins_with_a_state(daemon, session, model):
     other = expect(daemon.post("/sessions", body), 201)
     assert other["position"] == int(metadata(file)["__metadata__"]["position"])
     assert say(daemon, other["id"]) == text
+
+
+def reset(daemon, session):
+    return expect(daemon.post(f"/sessions/{session}/reset", None), 200)
+
+
+def test_a_reset_goes_to_the_state_that_the_session_began_with(daemon, session, model):
+    say(daemon, session, 3, seed=9)
+    file = state_of(daemon, session)
+    other = expect(daemon.post("/sessions", {"model": model, "state": base64.b64encode(file).decode()}), 201)
+    size = expect(daemon.get(f"/models/{model}"), 200)["state_bytes"]
+    assert other["bytes"] == 0 or 2 * size < other["bytes"] < 2 * size + 400
+    other = other["id"]
+    text = say(daemon, other)
+    for _ in range(2):
+        assert reset(daemon, other)["position"] == int(metadata(file)["__metadata__"]["position"])
+        assert state_of(daemon, other) == file
+        assert say(daemon, other) == text
+    # it is no snapshot to a client
+    assert expect(daemon.get(f"/sessions/{other}/snapshots"), 200)["snapshots"] == []
+    for i in range(16):
+        expect(daemon.post(f"/sessions/{other}/snapshots", {"name": f"p{i}"}), 201)
+    for name in ("=state", "=name"):
+        expect(daemon.post(f"/sessions/{other}/rewind", {"to": name}), 400)
+        expect(daemon.post(f"/sessions/{other}/snapshots", {"name": name, "replace": True}), 400)
+        expect(daemon.delete(f"/sessions/{other}/snapshots/{name}"), 404)
+    # a fork has its parent's beginning, a state that is put changes none
+    child = expect(daemon.post(f"/sessions/{other}/fork", None), 201)["sessions"][0]["id"]
+    fresh = state_of(daemon, daemon.session(model))
+    for s in (other, child):
+        expect(put(daemon, s, fresh), 200)
+        assert state_of(daemon, s) == fresh != file
+        reset(daemon, s)
+        assert state_of(daemon, s) == file
+
+
+def test_a_reset_of_a_plain_session_and_of_its_fork_is_the_same_beginning(daemon, session):
+    reset(daemon, session)
+    file = state_of(daemon, session)
+    say(daemon, session, 5, seed=3)
+    child = expect(daemon.post(f"/sessions/{session}/fork", None), 201)["sessions"][0]["id"]
+    expect(put(daemon, session, state_of(daemon, child)), 200)
+    for s in (session, child):
+        reset(daemon, s)
+        assert state_of(daemon, s) == file
 
 
 def test_a_state_moves_to_another_daemon(start, daemon, session, model):
@@ -385,9 +453,25 @@ def test_initial_states_of_a_model(start, daemon, tmp_path):
     for name in ("config.json", "model.safetensors", "vocab.json"):
         os.symlink(os.path.join(SHIPPED, "hello", name), folder / name)
     (folder / "states" / "after-hel.safetensors").write_bytes(state_of(daemon, session))
-    other = start(workers=1, models=str(tmp_path))
+    other = start(workers=1, models=str(tmp_path), args=["--admin-keys", "*"])
     body = {"model": "mine", "initial_state": "after-hel"}
-    assert expect(other.post("/sessions", body), 201)["position"] == 3
+    made = expect(other.post("/sessions", body), 201)
+    assert made["position"] == 3
     got = other.ok("/predict", {"model": "mine", "initial_state": "after-hel", "input": "l", "return": ["logits"]})
     assert got["outputs"][0]["logits"] == read(daemon, session, "l")[0]["logits"]
-    assert expect(other.get("/models/mine"), 200)["initial_states"] == ["after-hel"]
+    card = expect(other.get("/models/mine"), 200)
+    assert card["initial_states"] == ["after-hel"]
+    # a reset goes there, of a fork as well; the name is all that is kept of it
+    file = state_of(other, made["id"])
+    assert made["bytes"] < card["state_bytes"] + 400
+    child = expect(other.post(f"/sessions/{made['id']}/fork", None), 201)["sessions"][0]["id"]
+    for s in (made["id"], child):
+        read(other, s, "lo")
+        assert reset(other, s)["position"] == 3
+        assert state_of(other, s) == file
+    # where the folder has no state of that name any more, nothing changes
+    read(other, child, "lo")
+    os.remove(folder / "states" / "after-hel.safetensors")
+    expect(other.post("/models/mine/reload", None), 200)
+    expect(other.post(f"/sessions/{child}/reset", None), 422, "not_possible", "initial_state")
+    assert other.position(child) == 5

@@ -3,6 +3,7 @@
 A session is known by its text: the state after a text is what a stateless request over the same text has, so
 every check of "exactly" compares logits, printed to the last bit.
 """
+import base64
 import os
 import random
 import shutil
@@ -120,6 +121,27 @@ def test_every_change_survives(open_daemon):
     assert points == {"snapshots": [{"name": "p", "position": 8}], "trail": []}
     expect(daemon.post(f"/sessions/{a}/rewind", {"to": "p"}), 200)
     assert_stands_after(daemon, a, "Moses up")
+
+
+def test_where_a_reset_goes_survives(open_daemon):
+    daemon = open_daemon()
+    before = daemon.session("kjv")
+    feed(daemon, before, "Moses ")
+    file = daemon.get(f"/sessions/{before}/state").body
+    given = expect(daemon.post("/sessions", {"model": "kjv", "state": base64.b64encode(file).decode()}), 201)["id"]
+    feed(daemon, given, "went ")
+    child = expect(daemon.post(f"/sessions/{given}/fork", None), 201)["sessions"][0]["id"]
+    feed(daemon, child, "up ")
+    expect(daemon.post(f"/sessions/{child}/snapshots", {"name": "p"}), 201)
+    kill(daemon)
+    daemon = open_daemon("--session-memory-bytes", "1")  # from the disk each time
+    assert_stands_after(daemon, child, "Moses went up ")
+    for session in (given, child):
+        for _ in range(2):
+            expect(daemon.post(f"/sessions/{session}/reset", None), 200)
+            assert daemon.get(f"/sessions/{session}/state").body == file
+            feed(daemon, session, "x")
+    assert [p["name"] for p in expect(daemon.get(f"/sessions/{child}/snapshots"), 200)["snapshots"]] == ["p"]
 
 
 def test_a_request_that_is_refused_writes_nothing(open_daemon):

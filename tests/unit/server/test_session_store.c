@@ -10,6 +10,7 @@
 #include "fake.h"
 #include "server/session.h"
 #include "server/store.h"
+#include "server/trail.h"
 
 enum { ROWS_MAX = 4096, TASKS_MAX = 4096, STATE = sizeof(struct rnn_state) + sizeof(uint64_t) };
 
@@ -30,10 +31,12 @@ static int64_t last_row;
 static struct {
     bool there;
     uint64_t position, memory;
+    uint64_t initial; /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
 static void fake_task_free(struct store_task *task)
 {
+    free(task->initial.state);
     free(task->state);
     free(task);
 }
@@ -99,6 +102,12 @@ static int apply(struct store_task *task)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
         memcpy(task->state->memory, &disk[row].memory, sizeof(uint64_t));
+        if (disk[row].initial != 0) {
+            task->initial.state = calloc(1, STATE);
+            if (task->initial.state == NULL)
+                return RNN_ENOMEM;
+            memcpy(task->initial.state->memory, &disk[row].initial, sizeof(uint64_t));
+        }
     }
     if (task->kind != STORE_CREATE && task->kind != STORE_COMMIT)
         return 0;
@@ -107,6 +116,8 @@ static int apply(struct store_task *task)
     disk[row].there = true;
     disk[row].position = task->state->position;
     disk[row].memory = memory_of(task->state);
+    if (task->kind == STORE_CREATE)
+        disk[row].initial = task->initial.state != NULL ? memory_of(task->initial.state) : 0;
     return 0;
 }
 
@@ -203,39 +214,57 @@ static void room_set(union room *room, uint64_t position, uint64_t memory)
 
 /* ---- The world ---- */
 
-static session_result create_with(const char *id, int64_t ttl_s, size_t window)
+/* `initial` is the memory of the state that resets go to; 0: none is kept. */
+static session_result create_from(const char *id, int64_t ttl_s, uint64_t initial)
 {
-    const struct session_spec spec = {.id = id,
-                                      .key_name = "",
-                                      .model_name = "fake",
-                                      .model = model,
-                                      .ttl_s = ttl_s,
-                                      .state_bytes = rnn_state_bytes(model, window)};
     struct session_view view;
+    union room room;
 
-    return session_create(sessions, &spec, &view);
+    room_set(&room, 0, initial);
+    return session_create(sessions,
+                          &(struct session_spec){.id = id,
+                                                 .key_name = "",
+                                                 .model_name = "fake",
+                                                 .model = model,
+                                                 .ttl_s = ttl_s,
+                                                 .initial = initial != 0 ? &room.state : NULL},
+                          &view);
 }
 
 static session_result create(const char *id, int64_t ttl_s)
 {
-    return create_with(id, ttl_s, 0);
+    return create_from(id, ttl_s, 0);
 }
 
-/* A new session, saved. */
-static void make_with(const char *id, int64_t ttl_s, size_t window)
+static void save_new(const char *id)
 {
     struct guest guest;
 
-    ck_assert_int_eq(create_with(id, ttl_s, window), 0);
     ck_assert_int_eq(enter(&guest, id), 0);
     (void)session_save_new(sessions, &guest.hold);
     finish_all();
     session_release(sessions, &guest.hold, NULL, NULL);
 }
 
+/* A new session, saved. */
 static void make(const char *id, int64_t ttl_s)
 {
-    make_with(id, ttl_s, 0);
+    ck_assert_int_eq(create(id, ttl_s), 0);
+    save_new(id);
+}
+
+/* One that remembers so many tokens. */
+static void make_with_window(const char *id, size_t window)
+{
+    const struct session_spec spec = {.id = id,
+                                      .key_name = "",
+                                      .model_name = "fake",
+                                      .model = model,
+                                      .state_bytes = rnn_state_bytes(model, window)};
+    struct session_view view;
+
+    ck_assert_int_eq(session_create(sessions, &spec, &view), 0);
+    save_new(id);
 }
 
 /* A commit as a request makes it, with an undisturbed store. */
@@ -251,6 +280,63 @@ static void commit(const char *id, uint64_t position, uint64_t memory)
     (void)session_save(sessions, &guest.hold, &room.state);
     finish_all();
     session_release(sessions, &guest.hold, &room.state, NULL);
+}
+
+/* The session stands at `position` from now on, and can go back as many steps as are laid. */
+static void lay(struct session_hold *hold, uint64_t position, uint64_t steps)
+{
+    struct trail trail;
+    union room room;
+
+    trail_init(&trail, 5, STATE);
+    for (uint64_t p = position - steps; p <= position; p++) {
+        room_set(&room, p, p);
+        trail_push(&trail, &room.state);
+    }
+    session_lay_trail(hold, &trail);
+    trail_free(&trail);
+}
+
+/* A commit with a trail of three steps. */
+static void walk(const char *id, uint64_t position)
+{
+    struct guest guest;
+    union room room;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all(); /* loads */
+    room_set(&room, position, position);
+    (void)session_save(sessions, &guest.hold, &room.state);
+    finish_all();
+    lay(&guest.hold, position, 3);
+    session_release(sessions, &guest.hold, &room.state, NULL);
+}
+
+/* How many steps back it can go, without a use of the session in between. */
+static size_t steps_back(const struct guest *guest)
+{
+    size_t n = 0;
+
+    while (n < 10 && session_past(&guest->hold, n + 1) != NULL)
+        n++;
+    return n;
+}
+
+static size_t look_back(const char *id)
+{
+    struct guest guest;
+    size_t n;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all();
+    n = steps_back(&guest);
+    session_release(sessions, &guest.hold, NULL, NULL);
+    return n;
+}
+
+static double bytes_now(void)
+{
+    return fake_metric(&world, "rnnd_session_state_bytes");
 }
 
 static bool is_resident(const char *id)
@@ -521,6 +607,58 @@ START_TEST(those_that_were_used_longest_ago_leave_first)
 }
 END_TEST
 
+START_TEST(trails_are_given_up_before_any_session_leaves)
+{
+    for (int stored = 0; stored < 2; stored++) {
+        world.server.store = stored ? &the_store : NULL;
+        world.config.session_memory_bytes = 1 << 20;
+        for (char id[] = "a"; id[0] < 'd'; id[0]++) {
+            make(id, 0);
+            walk(id, 7);
+        }
+        ck_assert_uint_eq(look_back("a"), 3); /* now b is the oldest */
+        world.config.session_memory_bytes = (uint64_t)bytes_now() - 1;
+        ck_assert_uint_eq(look_back("a"), 3);
+        ck_assert_uint_eq(look_back("c"), 3);
+        ck_assert_double_eq(
+            fake_metric(&world, "rnnd_session_events_total{event=\"trail_dropped\"}"),
+            4 * stored + 1);
+        ck_assert_uint_eq(look_back("b"), 0);
+        world.config.session_memory_bytes = (uint64_t)bytes_now() - 5 * STATE;
+        walk("b", 9); /* its own is the newest, and goes as well */
+        for (char id[] = "a"; id[0] < 'd'; id[0]++) {
+            ck_assert(is_resident(id));
+            ck_assert_uint_eq(look_back(id), 0);
+        }
+        world.config.session_memory_bytes = (uint64_t)bytes_now() - 1;
+        assert_memory("c", 7);
+        ck_assert_int_eq(is_resident("a"), !stored);
+        ck_assert(is_resident("b") && is_resident("c"));
+        assert_memory("a", 7);
+        assert_memory("b", 9);
+        for (char id[] = "a"; id[0] < 'd'; id[0]++)
+            ck_assert_int_eq(session_delete(sessions, id, ""), 0);
+    }
+}
+END_TEST
+
+START_TEST(who_holds_a_session_keeps_its_trail)
+{
+    struct guest guest;
+
+    make("a", 0);
+    make("b", 0);
+    walk("a", 7);
+    ck_assert_int_eq(enter(&guest, "a"), 0);
+    world.config.session_memory_bytes = 1;
+    assert_memory("b", 0);
+    ck_assert_uint_eq(steps_back(&guest), 3);
+    session_release(sessions, &guest.hold, NULL, NULL);
+    ck_assert_uint_eq(look_back("a"), 0);
+    assert_memory("a", 7);
+}
+END_TEST
+
 START_TEST(who_holds_a_session_keeps_it_in_memory)
 {
     struct guest guest;
@@ -592,7 +730,7 @@ START_TEST(what_comes_back_without_a_window_is_damaged)
     struct guest guest;
 
     world.config.session_memory_bytes = 1;
-    make_with("w", 0, 4);
+    make_with_window("w", 4);
     ck_assert(!is_resident("w"));
     ck_assert_int_eq(enter(&guest, "w"), 0);
     (void)finish(0);
@@ -741,6 +879,7 @@ START_TEST(what_was_there_is_there_again)
     sessions_restore(sessions, &late, model, now_ms);
     sessions_restore(sessions, &twin, model, now_ms);
     sessions_restore(sessions, &orphan, NULL, now_ms);
+    sessions_restore_end(sessions);
     ck_assert_uint_eq(n_tasks, 1); /* the late one is taken off the disk */
     ck_assert_int_eq(finish(0), STORE_REMOVE);
     ck_assert(!disk[late.row].there && disk[live.row].there);
@@ -749,6 +888,44 @@ START_TEST(what_was_there_is_there_again)
     assert_memory("live", 77);
     ASSERT_REPLY(enter(&guest, "late"), REPLY_NO_SESSION);
     ASSERT_REPLY(enter(&guest, "orphan"), REPLY_SESSION_ORPHANED);
+}
+END_TEST
+
+/* Many of two owners, listed in pages; then one more, and one less. */
+START_TEST(what_is_restored_is_listed_in_order)
+{
+    enum { EACH = 500, PAGE = 64 };
+    int64_t now_ms = world.shards[0].now_unix_ms;
+    static const char *const owners[] = {"", "one"};
+    struct session_view page[PAGE];
+    char after[SESSION_ID_MAX + 1], id[SESSION_ID_MAX + 1];
+
+    world.config.sessions_max = 2 * EACH + 1;
+    for (size_t i = 0; i < 2 * EACH; i++) { /* in an order that mixes them, each once */
+        struct store_facts facts;
+
+        (void)snprintf(id, sizeof(id), "%s%03zu", i % 3 == 0 ? "alike-at-first-" : "x",
+                       i * 7 % 1000);
+        facts = facts_like(id, now_ms);
+        strcpy(facts.owner, owners[i * 7 % 2]);
+        sessions_restore(sessions, &facts, model, now_ms);
+    }
+    sessions_restore_end(sessions);
+    make("m", 9);
+    ck_assert_int_eq(session_delete(sessions, "x001", "one"), 0);
+    for (size_t o = 0; o < 2; o++) {
+        size_t n, total = 0;
+
+        for (after[0] = '\0'; (n = session_list(sessions, owners[o], after, PAGE, page)) > 0;) {
+            for (size_t i = 0; i < n; i++) {
+                ck_assert_int_lt(strcmp(after, page[i].id), 0);
+                strcpy(after, page[i].id);
+            }
+            total += n;
+        }
+        ck_assert_uint_eq(total, o == 0 ? EACH + 1 : EACH - 1);
+    }
+    finish_all();
 }
 END_TEST
 
@@ -780,7 +957,7 @@ static uint64_t draw(uint64_t below)
 static struct known {
     bool there;
     unsigned life;
-    uint64_t memory;
+    uint64_t memory, initial;
 } known[NAMES];
 
 static struct visitor {
@@ -806,9 +983,12 @@ static void arrive(struct visitor *visitor)
     visitor->name = draw(NAMES);
     name_of(visitor->name, id);
     if (!known[visitor->name].there) {
-        if (create(id, 0) != 0)
+        uint64_t initial = draw(2) * random_state;
+
+        if (create_from(id, 0, initial) != 0)
             return;
-        known[visitor->name] = (struct known){.there = true, .life = known[visitor->name].life + 1};
+        known[visitor->name] = (struct known){
+            .there = true, .life = known[visitor->name].life + 1, .initial = initial};
         if (enter(&visitor->guest, id) == 0) {
             visitor->in = true;
             visitor->life = known[visitor->name].life;
@@ -828,6 +1008,9 @@ static void depart(struct visitor *visitor, bool commits)
 {
     struct known *session = &known[visitor->name];
 
+    if (commits && draw(2) == 0)
+        lay(&visitor->guest.hold, visitor->room.state.position,
+            draw(4) % (visitor->room.state.position + 1));
     session_release(sessions, &visitor->guest.hold, commits ? &visitor->room.state : NULL, NULL);
     if (commits && session->there && session->life == visitor->life) {
         session->memory = memory_of(&visitor->room.state);
@@ -850,13 +1033,17 @@ static void act(struct visitor *visitor)
         if (guest->cancelled || draw(4) == 0)
             depart(visitor, false);
     } else {
-        const struct rnn_state *state = session_state(&guest->hold);
+        const struct rnn_state *state = session_state(&guest->hold), *initial;
+        const char *name;
 
         ck_assert_msg(known[visitor->name].life != visitor->life ||
                           memory_of(state) == known[visitor->name].memory,
                       "s%zu has %llx and must have %llx", visitor->name,
                       (unsigned long long)memory_of(state),
                       (unsigned long long)known[visitor->name].memory);
+        initial = session_initial(&guest->hold, &name);
+        ck_assert(known[visitor->name].life != visitor->life ||
+                  (initial != NULL ? memory_of(initial) : 0) == known[visitor->name].initial);
         if (draw(5) == 0) {
             depart(visitor, false);
             return;
@@ -983,6 +1170,8 @@ int main(void)
     tcase_add_test(tcase, what_was_not_even_sent_does_not_leave_memory);
     tcase_add_test(tcase, a_snapshot_that_the_disk_lacks_does_not_leave_memory);
     tcase_add_test(tcase, those_that_were_used_longest_ago_leave_first);
+    tcase_add_test(tcase, trails_are_given_up_before_any_session_leaves);
+    tcase_add_test(tcase, who_holds_a_session_keeps_its_trail);
     tcase_add_test(tcase, who_holds_a_session_keeps_it_in_memory);
     tcase_add_test(tcase, the_line_waits_for_the_load_in_order);
     tcase_add_test(tcase, a_load_that_fails_says_why_and_may_be_tried_again);
@@ -994,6 +1183,7 @@ int main(void)
     tcase_add_test(tcase, expired_while_it_is_saved);
     tcase_add_test(tcase, one_that_is_held_does_not_expire);
     tcase_add_test(tcase, what_was_there_is_there_again);
+    tcase_add_test(tcase, what_is_restored_is_listed_in_order);
     tcase_add_test(tcase, uses_reach_the_disk_now_and_then);
     tcase_add_loop_test(tcase, no_memory_of_another_in_a_storm, STORE_NONE, STORE_POWER + 1);
     suite_add_tcase(suite, tcase);

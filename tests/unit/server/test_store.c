@@ -242,6 +242,74 @@ START_TEST(points_come_with_their_session_and_go_with_it)
 }
 END_TEST
 
+static void create_from(int64_t row, const char *name, unsigned char initial)
+{
+    struct store_facts facts = facts_of(row);
+    static _Alignas(struct rnn_state) unsigned char state[STATE];
+    struct store_task *task;
+
+    forget_back();
+    memset(state, 1, sizeof(state));
+    task = store_task_new(STORE_CREATE, &facts, (const void *)state);
+    ck_assert_ptr_nonnull(task);
+    (void)snprintf(task->initial.name, sizeof(task->initial.name), "%s", name);
+    if (name[0] == '\0') {
+        task->initial.state = malloc(STATE);
+        ck_assert_ptr_nonnull(task->initial.state);
+        memset(task->initial.state, initial, STATE);
+    }
+    task->home = nowhere;
+    store_send(store, task);
+    wait_back(1);
+    ck_assert_int_eq(back[0]->rc, 0);
+}
+
+/* Beside the snapshots, and none of them; also when the session goes over to other weights. */
+START_TEST(where_a_reset_goes_is_kept_with_the_session)
+{
+    char other[65];
+
+    create_from(1, "", 7);
+    create_from(2, "calm", 0);
+    ck_assert_int_eq(done(STORE_POINT, 1, 2, "a")->rc, 0);
+    memcpy(other, fingerprint, sizeof(other));
+    other[0] = other[0] == '0' ? '1' : '0';
+    for (int moved = 0; moved < 2; moved++) {
+        for (int64_t row = 1; row <= 2; row++) {
+            struct store_facts facts = facts_of(row);
+            struct store_task *task;
+
+            if (moved)
+                memcpy(facts.fingerprint, other, sizeof(other));
+            forget_back();
+            task = store_task_new(STORE_LOAD, &facts, NULL);
+            task->home = nowhere;
+            store_send(store, task);
+            wait_back(1);
+            ck_assert_int_eq(back[0]->rc, 0);
+            ck_assert_uint_eq(back[0]->n_points, row == 1);
+            ck_assert_str_eq(back[0]->initial.name, row == 1 ? "" : "calm");
+            ck_assert_int_eq(back[0]->initial.state != NULL, row == 1);
+            ck_assert(row == 2 || is_filled(back[0]->initial.state, 7));
+            if (moved)
+                continue;
+            forget_back();
+            memcpy(facts.fingerprint, other, sizeof(other));
+            task = store_task_new(STORE_MOVE, &facts, NULL);
+            memcpy(task->moved_from, fingerprint, sizeof(task->moved_from));
+            task->home = nowhere;
+            store_send(store, task);
+            wait_back(1);
+            ck_assert_int_eq(back[0]->rc, 0);
+        }
+        reopen();
+    }
+    forget_back();
+    sql("UPDATE point SET image=zeroblob(70) WHERE name='=name'");
+    ck_assert_int_eq(done(STORE_LOAD, 2, 0, NULL)->rc, RNN_ESHAPE); /* of other weights now */
+}
+END_TEST
+
 START_TEST(damaged_rows_are_told_and_passed_over)
 {
     for (int64_t row = 1; row <= 5; row++)
@@ -315,6 +383,7 @@ int main(void)
     tcase_add_test(tcase, what_is_sent_in_order_is_done_in_order);
     tcase_add_test(tcase, one_at_fault_harms_no_other_of_its_group);
     tcase_add_test(tcase, points_come_with_their_session_and_go_with_it);
+    tcase_add_test(tcase, where_a_reset_goes_is_kept_with_the_session);
     tcase_add_test(tcase, damaged_rows_are_told_and_passed_over);
     tcase_add_test(tcase, what_is_listed_may_be_removed_meanwhile);
     tcase_add_test(tcase, rows_are_not_given_twice);
