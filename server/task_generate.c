@@ -109,12 +109,12 @@ static bool scores_prompt(const struct generate_job *g)
 
 static int check_model(struct generate_job *g, struct rnn_err *err)
 {
-    if (g->what.resume.given && (g->info->writes_frames || !api_language_model(g->info)))
+    if (g->what.resume.given && (g->info->writes_frames || !g->info->language_model))
         return rnn_fail_at(err, REPLY_EINPUT, "Last-Event-ID", -1,
                            "Last-Event-ID: only a text that continues its input can be taken up");
     if (g->info->writes_frames)
         return generate_check_frames(g, err);
-    if (!api_language_model(g->info) && !api_decodes(g->info))
+    if (!g->info->language_model && !api_decodes(g->info))
         return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
                            "model: only a model whose output can be its next input, a token or a "
                            "frame, can generate");
