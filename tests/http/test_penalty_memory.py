@@ -268,7 +268,12 @@ def test_steps_back_take_it_along(daemon, begun):
         rewind(daemon, session, steps=6)
         read(daemon, session, "q" * back)
         rewind(daemon, session, steps=back)
-    assert say(daemon, session, len(rest), **how) == rest
+    assert say(daemon, session, 6, **how) == rest[:6]
+    for back in (5, 1, 3):  # into the middle of what a request has drawn
+        rewind(daemon, session, steps=back)
+        assert say(daemon, session, back, **how) == rest[6 - back:6]
+    rewind(daemon, session, steps=4)
+    assert say(daemon, session, len(rest) - 2, **how) == rest[2:]
 
 
 def test_forks_have_it(daemon, begun):
