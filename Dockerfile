@@ -16,7 +16,7 @@ FROM debian:bookworm-slim AS build
 RUN apt-get update \
  && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
       gcc libc6-dev meson ninja-build pkg-config \
-      libmicrohttpd-dev libwslay-dev libuv1-dev libcjson-dev libinih-dev libgnutls28-dev libsqlite3-dev \
+      libmicrohttpd-dev libwslay-dev libuv1-dev libcjson-dev libinih-dev libgnutls28-dev libsqlite3-dev libxxhash-dev \
  && rm -rf /var/lib/apt/lists/*
 
 WORKDIR /src

@@ -119,7 +119,9 @@ struct generate_request {
     bool echo;
     bool stream;
     unsigned returns;      /* bits of enum predict_return, of hidden, cell and gates */
+    uint64_t check;        /* of its own fields, in any order: the same in the same request */
     struct resume resume;  /* no field: where the stream broke off that this one continues */
+    const char *resume_by; /* the name that this came by; static */
     size_t beam_width;     /* 0: no beam search */
     double length_penalty; /* of a beam search */
 };
@@ -142,9 +144,13 @@ void predict_request_free(struct predict_request *request);
 void generate_request_free(struct generate_request *request);
 void score_request_free(struct score_request *request);
 
-/* Whether a stream of this request can be taken up where it broke off: one text, of a session that
- * is advanced, whose draws depend on nothing but the state. */
+/* Whether a stream of this request can be taken up where it broke off: one text or drawing. */
 bool generate_may_resume(const struct generate_request *request);
+
+/* The request was sent anew, with the id of the last event that was seen of its stream; `name` is
+ * what the id came by.  Malformed where it has no stream to take up, or that is no id. */
+int generate_take_up(struct generate_request *request, const char *name, const char *id,
+                     struct rnn_err *err);
 
 /* Makes the job, which takes what the struct owns (leaving it empty), and submits it; or answers
  * with what is wrong. */

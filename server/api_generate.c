@@ -264,6 +264,30 @@ static int check_session(const struct generate_request *request, struct rnn_err 
     return 0;
 }
 
+/* A check value of the fields that only generate has, whatever their order.  What all requests have
+ * says where a text begins, which is looked at itself, or how its answer is waited for. */
+static int check_fields(struct generate_request *request, const struct cJSON *body,
+                        struct rnn_err *err)
+{
+    static const char *const others[] = {API_COMMON_FIELDS, "stream", NULL};
+
+    if (!generate_may_resume(request))
+        return 0;
+    for (const struct cJSON *field = body->child; field; field = field->next) {
+        uint64_t check = resume_check(RESUME_CHECK, field->string, strlen(field->string) + 1);
+        char *text;
+
+        if (cJSON_IsNull(field) || word_in(field->string, others, NULL))
+            continue;
+        text = cJSON_PrintUnformatted(field);
+        if (!text)
+            return rnn_fail(err, RNN_ENOMEM, "out of memory");
+        request->check += resume_check(check, text, strlen(text));
+        cJSON_free(text);
+    }
+    return 0;
+}
+
 static int read_fields(void *out, const struct cJSON *body, const struct config *config,
                        struct rnn_err *err)
 {
@@ -293,6 +317,8 @@ static int read_fields(void *out, const struct cJSON *body, const struct config 
         rc = api_common_read(&request->common, body, config, err);
     if (rc == 0)
         rc = check_best_of(request, err);
+    if (rc == 0)
+        rc = check_fields(request, body, err);
     return rc == 0 ? check_session(request, err) : rc;
 }
 
@@ -327,40 +353,31 @@ void generate_request_free(struct generate_request *request)
 
 bool generate_may_resume(const struct generate_request *request)
 {
-    const struct rnn_sampling *s = &request->sampling;
-    bool penalties = s->repetition_penalty < 1 || s->repetition_penalty > 1 ||
-                     s->presence_penalty < 0 || s->presence_penalty > 0 ||
-                     s->frequency_penalty < 0 || s->frequency_penalty > 0;
-
-    return request->stream && request->common.session[0] && request->common.commit &&
-           request->n == 1 && request->beam_width == 0 && !penalties;
+    return request->stream && request->n == 1 && request->common.inputs.n == 1 &&
+           request->beam_width == 0;
 }
 
-/* The request is sent anew, with the id of the last event that was seen: its input has been read,
- * and so many of its tokens are there. */
+int generate_take_up(struct generate_request *request, const char *name, const char *id,
+                     struct rnn_err *err)
+{
+    if (!generate_may_resume(request))
+        return rnn_fail_at(err, RNN_EFORMAT, name, -1, "%s: only with stream, and one text", name);
+    if (!resume_read(&request->resume, id))
+        return rnn_fail_at(err, RNN_EFORMAT, name, -1,
+                           "%s: want the id of an event of such a stream", name);
+    request->resume_by = name;
+    return 0;
+}
+
 static bool take_up(struct request *request, struct generate_request *what)
 {
     const char *id = http_header(request, "Last-Event-ID");
+    struct rnn_err err = {0};
 
-    if (!id || !*id)
+    if (!id || !*id || generate_take_up(what, "Last-Event-ID", id, &err) == 0)
         return true;
-    if (!generate_may_resume(what)) {
-        reply_error(
-            request, REPLY_MALFORMED, "Last-Event-ID",
-            "Last-Event-ID: only with stream, one text, no penalties, and a session that is "
-            "advanced");
-        return false;
-    }
-    if (!resume_read(&what->resume, id)) {
-        reply_error(request, REPLY_MALFORMED, "Last-Event-ID",
-                    "Last-Event-ID: want the id of an event of such a stream");
-        return false;
-    }
-    input_list_clear(&what->common.inputs);
-    what->max_tokens = what->resume.ended || what->max_tokens < what->resume.n_drawn
-                           ? 0
-                           : what->max_tokens - what->resume.n_drawn;
-    return true;
+    api_refuse(request, &err);
+    return false;
 }
 
 void api_generate(struct request *request, const char *arg)

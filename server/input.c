@@ -222,14 +222,6 @@ void input_list_free(struct input_list *list)
     *list = (struct input_list){0};
 }
 
-void input_list_clear(struct input_list *list)
-{
-    for (size_t i = 0; i < list->n; i++) {
-        free_input(&list->items[i]);
-        list->items[i] = (struct input){.kind = INPUT_EMPTY};
-    }
-}
-
 void input_path(const struct input_list *list, size_t i, char *path, size_t size)
 {
     if (list->batch)

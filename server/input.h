@@ -56,9 +56,6 @@ int input_read_candidates(struct input_list *out, const struct cJSON *body,
                           const struct config *config, struct rnn_err *err);
 void input_list_free(struct input_list *list);
 
-/* Its items as if they had been sent empty. */
-void input_list_clear(struct input_list *list);
-
 /* The list of one input that came as bytes: little-endian float32, frames whose width only the
  * model knows.  Faults as of {"f32": …}. */
 int input_from_floats(struct input_list *out, const char *bytes, size_t len,

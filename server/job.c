@@ -104,11 +104,18 @@ static void fail_queue_full(struct job *job)
 
 /* ---- Work: the end of a job ---- */
 
+/* Whether the session has more of the stream than this part of it, which was cut short. */
+static bool falls_short(const struct job *job)
+{
+    return job->resumes != NULL && job->end != JOB_COMPLETE &&
+           job_state(job, 0)->position < session_state(&job->hold)->position;
+}
+
 /* Whether the session is to stand where the first sequence stands. */
 static bool commits(const struct job *job)
 {
     return job_has_session(job) && job->commit && job->end != JOB_FAILED && job->states != NULL &&
-           (job->end == JOB_COMPLETE || job->partial);
+           (job->end == JOB_COMPLETE || job->partial) && !falls_short(job);
 }
 
 /* The task writes the end of its answer, as of the session to come. */
@@ -231,6 +238,17 @@ static void stop_asked(struct job *job)
     stop_early(job, JOB_CANCELLED, REPLY_CANCELLED, "the request was cancelled");
 }
 
+/* Its client has come back, and goes on with the stream by another request. */
+static void stop_superseded(struct session_hold *hold)
+{
+    struct job *job = JOB_OF(hold, hold);
+
+    if (job->stage == ENDED)
+        return;
+    metrics_count(job->work->metrics, M_CANCELLED_SUPERSEDED, 1);
+    stop_early(job, JOB_CANCELLED, REPLY_CANCELLED, "another request goes on with this stream");
+}
+
 /* ---- Work: the start ---- */
 
 static void start(struct job *job)
@@ -302,24 +320,26 @@ static void look_at_session(struct job *job)
 {
     const char *name = session_model_name(&job->hold);
     uint64_t position = session_state(&job->hold)->position;
+    uint64_t begin = job->resumes != NULL ? job->begin : position;
 
     if (job->model_name[0] != '\0' && strcmp(job->model_name, name) != 0) {
         job_fail(job, REPLY_NOT_POSSIBLE, "model", "session '%s' is of model '%s', not '%s'",
                  job->session_id, name, job->model_name);
         return;
     }
-    if (job->has_expect_position && job->expect_position != position) {
+    if (job->has_expect_position && job->expect_position != begin) {
         metrics_count(job->work->metrics, M_SESSION_CONFLICT, 1);
-        job_fail(job, REPLY_POSITION, "expect_position", "session '%s' stands at %llu, not at %llu",
-                 job->session_id, (unsigned long long)position,
-                 (unsigned long long)job->expect_position);
+        job_fail(job, REPLY_POSITION, "expect_position", "session '%s' %s at %llu, not at %llu",
+                 job->session_id, job->resumes != NULL ? "stood" : "stands",
+                 (unsigned long long)begin, (unsigned long long)job->expect_position);
         return;
     }
-    if (job->resumes && job_from(job) == NULL) {
+    if (job->resumes != NULL && job_from(job) == NULL) {
         metrics_count(job->work->metrics, M_SESSION_CONFLICT, 1);
-        job_fail(job, REPLY_POSITION, "Last-Event-ID",
-                 "session '%s' stands at %llu and has no way back to %llu", job->session_id,
-                 (unsigned long long)position, (unsigned long long)job->resume_position);
+        job_fail(
+            job, REPLY_POSITION, job->resumes,
+            "session '%s' stands at %llu and knows no way back to %llu, where the stream began",
+            job->session_id, (unsigned long long)position, (unsigned long long)job->begin);
         return;
     }
     rnn_model_unref(job->model);
@@ -389,6 +409,9 @@ static void acquire(struct job *job)
     job->hold.refused = on_refused;
     job->hold.cancelled = on_session_deleted;
     job->hold.saved = on_saved;
+    job->hold.supersede = stop_superseded;
+    job->hold.resumes = job->resumes != NULL;
+    job->hold.stream = job->stream_number;
     rc = session_acquire(job->work->sessions, job->session_id, job->key_name, !job->reject_busy,
                          &job->hold, &granted);
     if (rc != 0) {
@@ -464,6 +487,17 @@ static bool deadline_set(struct job *job)
 
 /* ---- Crossing from home to work ---- */
 
+/* A new stream of a session is given a number, never 0. */
+static bool stream_numbered(struct job *job)
+{
+    if (!job->resumable || job->resumes != NULL)
+        return true;
+    if (!job_draw_number(&job->stream_number))
+        return false;
+    job->stream_number++;
+    return true;
+}
+
 static void admit_run(struct shard *work, struct message *message)
 {
     struct job *job = JOB_OF(message, admit);
@@ -472,10 +506,13 @@ static void admit_run(struct shard *work, struct message *message)
     if (!deadline_set(job)) {
         job_fail(job, REPLY_NO_MEMORY, NULL, "no memory for a deadline");
         job_settle(job, JOB_FAILED);
-    } else if (job_has_session(job)) {
+    } else if (!job_has_session(job)) {
+        proceed(job);
+    } else if (stream_numbered(job)) {
         acquire(job);
     } else {
-        proceed(job);
+        job_fail(job, REPLY_INTERNAL, NULL, "the system gives no random numbers");
+        job_settle(job, JOB_FAILED);
     }
 }
 

@@ -23,7 +23,11 @@
  * job that has set `partial` (a generate that has given out its first token) also commits when its
  * deadline passes or its client leaves: each sequence then takes the one step that is filled in
  * already, so that the session stands after the last token given out.  `commit` false never
- * commits. */
+ * commits.
+ *
+ * A job that resumes a stream starts where that began, wherever the session stands by now, and asks
+ * an older part of it that still holds the session to stop.  Cut short, it does not take the
+ * session back behind what that has of the stream already. */
 #ifndef SERVER_JOB_H
 #define SERVER_JOB_H
 
@@ -109,10 +113,11 @@ struct job {
     bool reject_busy;                    /* if_busy: "reject" */
     bool has_expect_position;
     uint64_t expect_position;
-    bool resumes; /* from the position below, which the session has been at, not from where it
-                     stands */
-    uint64_t resume_position;
-    int64_t deadline_ms;                    /* from the request's arrival; 0: the configured one */
+    bool resumable;      /* a stream that can be taken up: its session remembers where it began */
+    const char *resumes; /* it goes on with one: the name of what says so, static; or NULL */
+    uint64_t begin;      /* where that began: a position */
+    uint64_t stream_number; /* what its session knows it by; out: of a new one, drawn */
+    int64_t deadline_ms;    /* from the request's arrival; 0: the configured one */
     char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
     char *sealed;                           /* without a session: where to begin; owned, or NULL */
     bool return_state;                      /* the answer is to hold the last state, sealed */

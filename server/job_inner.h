@@ -53,8 +53,13 @@ void job_settle(struct job *job, enum job_end end);
 
 /* ---- job_steps.c ---- */
 
-/* The state that the job starts from: the session's as it stands or as it stood, or the one given;
- * NULL: the initial one, or none that the session remembers. */
+/* A random number that a JSON reader who knows only doubles can keep.  False: the system has none.
+ */
+bool job_draw_number(uint64_t *out);
+
+/* The state that the job starts from: the session's as it stands, or as it stood where the stream
+ * began that the job resumes; or the one given.  NULL: the initial one, or one that the session
+ * does not know. */
 const struct rnn_state *job_from(const struct job *job);
 
 /* A private copy of the session's state, or an initial one, for each sequence.  All have the same

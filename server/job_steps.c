@@ -13,16 +13,16 @@
 #include "base/checked.h"
 #include "server/seal.h"
 
-#define SEED_BITS   53  /* a seed survives a JSON reader that knows only doubles */
+#define NUMBER_BITS 53
 #define STATE_ALIGN 64u /* a cache line: neighbours are written in the same step */
 
 /* ---- States ---- */
 
-static bool draw_seed(uint64_t *seed)
+bool job_draw_number(uint64_t *out)
 {
-    if (getrandom(seed, sizeof(*seed), 0) != (ssize_t)sizeof(*seed))
+    if (getrandom(out, sizeof(*out), 0) != (ssize_t)sizeof(*out))
         return false;
-    *seed >>= 64 - SEED_BITS;
+    *out >>= 64 - NUMBER_BITS;
     return true;
 }
 
@@ -55,7 +55,7 @@ static int open_given(struct job *job, struct rnn_err *err)
 
     if (job->sealed)
         return open_sealed(job, err);
-    if (!draw_seed(&seed))
+    if (!job_draw_number(&seed))
         return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
     job->given = calloc(1, job->state_bytes);
     if (!job->given)
@@ -95,16 +95,14 @@ void job_seal(struct job *job)
 
 const struct rnn_state *job_from(const struct job *job)
 {
-    uint64_t position;
+    const struct rnn_state *begin;
 
     if (!job_has_session(job))
         return job->given;
-    position = session_state(&job->hold)->position;
-    if (!job->resumes)
+    if (job->resumes == NULL)
         return session_state(&job->hold);
-    return job->resume_position <= position
-               ? session_past(&job->hold, position - job->resume_position)
-               : NULL;
+    begin = session_begin(&job->hold);
+    return begin->position == job->begin ? begin : NULL;
 }
 
 bool job_states_new(struct job *job)
@@ -113,9 +111,9 @@ bool job_states_new(struct job *job)
     size_t length = (size_t)shard_config(job->work)->session_trail;
     size_t size;
 
-    if (from != NULL && (!job->has_seed || job->resumes))
+    if (from != NULL && !job->has_seed)
         job->seed = from->rng.seed;
-    else if (!job->has_seed && !draw_seed(&job->seed))
+    else if (!job->has_seed && !job_draw_number(&job->seed))
         return false;
     job->state_stride = (job->state_bytes + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
     if (!checked_mul(job->n_sequences, job->state_stride, &size))
@@ -132,7 +130,7 @@ bool job_states_new(struct job *job)
             rnn_state_init(job->model, state, job->seed);
             rnn_state_forget(job->model, state, job->state_bytes);
         }
-        if (from != NULL && job->has_seed && !job->resumes)
+        if (from != NULL && job->has_seed)
             state->rng = (struct rnn_rng){.seed = job->seed};
         job->sequences[i].step.state = state;
     }

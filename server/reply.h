@@ -21,11 +21,12 @@ struct request;
     X(REPLY_NO_SNAPSHOT, 404, "no_snapshot")                                                       \
     X(REPLY_METHOD, 405, "method")                                                                 \
     X(REPLY_SLOW, 408, "request_timeout")                                                          \
-    X(REPLY_CANCELLED, 409, "cancelled") /* by its asker; never over plain HTTP */                 \
+    X(REPLY_CANCELLED, 409, "cancelled") /* by its asker, or who goes on with its stream */        \
     X(REPLY_SESSION_EXISTS, 409, "session_exists")                                                 \
     X(REPLY_SNAPSHOT_EXISTS, 409, "snapshot_exists")                                               \
     X(REPLY_SESSION_BUSY, 409, "session_busy")                                                     \
     X(REPLY_POSITION, 409, "position")                                                             \
+    X(REPLY_OTHER_STREAM, 409, "other_stream")         /* not the one that Last-Event-ID is of */  \
     X(REPLY_SESSION_ORPHANED, 409, "session_orphaned") /* its model is not served any more */      \
     X(REPLY_MODEL_EXISTS, 409, "model_exists")         /* it is served already */                  \
     X(REPLY_MODEL_BUSY, 409, "model_busy")             /* another change is under way */           \

@@ -2,49 +2,75 @@
 #include "server/resume.h"
 
 #include <stdio.h>
+#include <string.h>
 
-#include "server/json.h"
+enum { DIGITS_MAX = 16, CHECK_DIGITS = 8 };
 
-enum { WRITTEN = 1, JOINED = 2, QUOTED = 4, ENDED = 8, FLAGS_MAX = 15 };
+static const char *const cuts[] = {
+    [RESUME_NOT_CUT] = "", [RESUME_DEADLINE] = "-d", [RESUME_CANCELLED] = "-c"};
 
 void resume_write(char out[RESUME_BYTES], const struct resume *resume)
 {
-    unsigned flags = (resume->written ? WRITTEN : 0u) | (resume->joined ? JOINED : 0u) |
-                     (resume->quoted ? QUOTED : 0u) | (resume->ended ? ENDED : 0u);
-
-    snprintf(out, RESUME_BYTES, "%llu-%llu-%u", (unsigned long long)resume->position,
-             (unsigned long long)resume->n_drawn, flags);
+    snprintf(out, RESUME_BYTES, "%llx-%llx-%llx-%0*x%s", (unsigned long long)resume->start,
+             (unsigned long long)resume->seen, (unsigned long long)resume->stream, CHECK_DIGITS,
+             (unsigned)resume->check, cuts[resume->cut]);
 }
 
-/* Digits up to `end`, a number of at most JSON_INT_MAX. */
-static bool read_number(const char **at, char end, uint64_t *out)
+/* Up to `max` digits, at least one; returns where they end, or NULL. */
+static const char *read_number(const char *at, int max, uint64_t *out)
 {
-    const char *digit = *at;
+    const char *digit = at;
 
-    for (*out = 0; *digit >= '0' && *digit <= '9'; digit++) {
-        *out = *out * 10 + (uint64_t)(*digit - '0');
-        if (*out > (uint64_t)JSON_INT_MAX)
-            return false;
+    for (*out = 0; digit < at + max; digit++) {
+        if (*digit >= '0' && *digit <= '9')
+            *out = *out << 4 | (uint64_t)(*digit - '0');
+        else if (*digit >= 'a' && *digit <= 'f')
+            *out = *out << 4 | (uint64_t)(*digit - 'a' + 10);
+        else
+            break;
     }
-    if (digit == *at || *digit != end)
-        return false;
-    *at = digit + 1;
-    return true;
+    return digit > at ? digit : NULL;
+}
+
+static bool read_cut(const char *at, enum resume_cut *out)
+{
+    for (unsigned i = 0; i < sizeof cuts / sizeof cuts[0]; i++)
+        if (strcmp(at, cuts[i]) == 0) {
+            *out = (enum resume_cut)i;
+            return true;
+        }
+    return false;
 }
 
 bool resume_read(struct resume *out, const char *id)
 {
-    uint64_t position, n_drawn, flags;
+    struct resume resume = {.given = true};
+    uint64_t check = 0, *const numbers[] = {&resume.start, &resume.seen, &resume.stream};
+    const char *end;
 
-    if (!read_number(&id, '-', &position) || !read_number(&id, '-', &n_drawn) ||
-        !read_number(&id, '\0', &flags) || flags > FLAGS_MAX || n_drawn == 0 || position < n_drawn)
+    for (size_t i = 0; i < 3; i++) {
+        id = read_number(id, DIGITS_MAX, numbers[i]);
+        if (!id || *id++ != '-')
+            return false;
+    }
+    end = read_number(id, CHECK_DIGITS, &check);
+    if (!end || end != id + CHECK_DIGITS || !read_cut(end, &resume.cut))
         return false;
-    *out = (struct resume){.given = true,
-                           .position = position,
-                           .n_drawn = n_drawn,
-                           .written = flags & WRITTEN,
-                           .joined = flags & JOINED,
-                           .quoted = flags & QUOTED,
-                           .ended = flags & ENDED};
+    resume.check = (uint32_t)check;
+    *out = resume;
     return true;
+}
+
+uint64_t resume_check(uint64_t check, const void *bytes, size_t len)
+{
+    const unsigned char *byte = bytes;
+
+    for (size_t i = 0; i < len; i++)
+        check = (check ^ byte[i]) * UINT64_C(0x100000001b3);
+    return check;
+}
+
+uint32_t resume_fold(uint64_t check)
+{
+    return (uint32_t)(check ^ check >> 32);
 }

@@ -1,28 +1,43 @@
 /* Where a streamed text can be taken up again: the id of its events (SSE's Last-Event-ID).
  *
- * A text that is continued from the session's state needs little more than that: the generator is
- * part of the state.  What else its decoder and its limit need is in the id, so that the server
- * keeps nothing for a client that may never come back.  POSITION-DRAWN-FLAGS, in decimal digits.
+ * What is drawn is a function of where it begins, the generator there included, and of the request.
+ * So an id names the beginning and says how much had been seen; whoever is sent the request anew
+ * computes it again from there and keeps back what has been seen.  Nothing is kept for a client
+ * that may never come back, and any distance, sampler and kind of text is served alike.  A running
+ * check value over all of that tells when the request, the weights or the beginning are others.
+ *
+ *     START-SEEN-STREAM-CHECK[-d|-c]      in hexadecimal digits, lower case
+ *
  * Any thread. */
 #ifndef SERVER_RESUME_H
 #define SERVER_RESUME_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+
+enum resume_cut { RESUME_NOT_CUT, RESUME_DEADLINE, RESUME_CANCELLED };
 
 struct resume {
     bool given;
-    uint64_t position;            /* of the session, behind the token of the event */
-    uint64_t n_drawn;             /* tokens of the text, up to and with this one */
-    bool written, joined, quoted; /* as of struct rnn_decoder */
-    bool ended;                   /* the text has ended with this token */
+    uint64_t start;      /* the position that the stream began at */
+    uint64_t seen;       /* tokens or frames of it, up to and with the event; 0: only an echo */
+    uint64_t stream;     /* of a session: its number (session.h); else the seed */
+    uint32_t check;      /* resume_fold() of the check value at that place */
+    enum resume_cut cut; /* the event let out what the end of a text cut short had held back */
 };
 
-#define RESUME_BYTES 48
+#define RESUME_BYTES 64
 
 void resume_write(char out[RESUME_BYTES], const struct resume *resume);
 
 /* False: not such an id. */
 bool resume_read(struct resume *out, const char *id);
+
+/* A running check value: begins as RESUME_CHECK, goes through all bytes in order (FNV-1a of 64
+ * bits: Fowler, Noll and Vo 1991), and is folded to what an id holds. */
+#define RESUME_CHECK UINT64_C(0xcbf29ce484222325)
+uint64_t resume_check(uint64_t check, const void *bytes, size_t len);
+uint32_t resume_fold(uint64_t check);
 
 #endif

@@ -101,6 +101,14 @@ struct session_hold {
     struct session_hold *next;
     bool waiting;
     bool cancel_asked;
+    uint64_t stream; /* what it commits is of the stream of that number: the session then remembers
+                        where that began, until something else is committed.  0: of none */
+    bool resumes;    /* it goes on with that stream: whoever holds the session or waits for it with
+                        an older part of the same is asked to stop, and it takes that one's place */
+    bool superseded; /* asked so */
+    void (*supersede)(struct session_hold *hold); /* another goes on with the stream: stop soon and
+                                                     release; also while it waits.  Called inside
+                                                     session_acquire; NULL: it cannot */
     void (*cancelled)(struct session_hold *hold); /* the session is being deleted while you hold it:
                                                      stop soon and release */
     void (*saved)(struct session_hold *hold,
@@ -116,6 +124,10 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
 /* While held.  The pointers are good until release. */
 const struct rnn_state *session_state(const struct session_hold *hold);
 size_t session_state_bytes(const struct session_hold *hold); /* of that one and all its points */
+
+/* Where the stream hold->stream began: as the session remembers it, or else (it has committed
+ * nothing yet, or something else has been since) as the session stands. */
+const struct rnn_state *session_begin(const struct session_hold *hold);
 
 /* Where a reset goes: a state that the session keeps; or NULL, and *name is one of the model's, or
  * NULL as well: the model's own beginning, with the session's seed. */

@@ -66,6 +66,10 @@ static struct models *models_of(const struct sessions *sessions)
 /* It stands on `model`, which it has entered, from now on. */
 static void stand_on(struct sessions *sessions, struct session *session, struct rnn_model *model)
 {
+    if (!same_weights(session, model)) {
+        session_begin_forget(session); /* its stream would not come out there again */
+        session_recount(sessions, session);
+    }
     if (session->model != NULL)
         models_leave(models_of(sessions), session->model);
     rnn_model_unref(session->model);

@@ -211,6 +211,20 @@ void session_points_free(struct session *session);
 struct store_point;
 bool session_points_restore(struct session *session, const struct store_point *points, size_t n);
 
+/* Where the stream began that the session's last words are of once `commit` is true, and its
+ * number; NULL: nobody knows. */
+const struct rnn_state *session_begin_after(const struct session *session,
+                                            const struct session_hold *hold,
+                                            const struct rnn_state *commit, uint64_t *stream);
+
+/* `commit` is about to become the session's state.  And the end of what it remembers so. */
+void session_begin_commit(struct session *session, const struct session_hold *hold,
+                          const struct rnn_state *commit);
+void session_begin_forget(struct session *session);
+
+/* What was loaded of it; the session takes the state over.  False without memory. */
+bool session_begin_restore(struct session *session, uint64_t stream, struct rnn_state *begin);
+
 /* Where a reset goes, kept beside the points: a name (of session_name_keep(); may be NULL) or a
  * state, which the session takes over (may be NULL).  False without memory. */
 bool session_initial_set(struct session *session, const char *name, struct rnn_state *state);

@@ -77,20 +77,63 @@ void session_refuse_line(struct session *session, enum reply_error reason)
     }
 }
 
-static void line_join(struct session *session, struct session_hold *hold)
+static void line_join(struct session *session, struct session_hold *hold, bool in_front)
 {
     struct session_use *use = session->use;
+    struct session_hold **at = in_front ? &use->first : use->last;
 
     hold->waiting = true;
     hold->session = session;
-    *use->last = hold;
-    use->last = &hold->next;
+    hold->next = *at;
+    *at = hold;
+    if (use->last == at)
+        use->last = &hold->next;
     use->n_waiting++;
+}
+
+static bool is_older(const struct session_hold *hold, const struct session_hold *of)
+{
+    return hold->stream == of->stream && hold->supersede != NULL && !hold->superseded;
+}
+
+/* Somebody with an older part of the stream that `hold` goes on with; NULL: nobody any more. */
+static struct session_hold *older_part(const struct session_use *use,
+                                       const struct session_hold *hold)
+{
+    struct session_hold *other = use->first;
+
+    while (other != NULL && !is_older(other, hold))
+        other = other->next;
+    if (other != NULL || use->holder == NULL || !is_older(use->holder, hold))
+        return other;
+    return use->holder;
+}
+
+/* Whether the session is, or until now was, held for the stream that `hold` goes on with.  Who is
+ * asked to stop may let go at once, and whatever that leads to is done when this returns. */
+static bool take_over(struct sessions *sessions, const char *id, const char *key_name,
+                      const struct session_hold *hold)
+{
+    struct session *session = NULL;
+    bool held = false;
+
+    while (session_find(sessions, id, key_name, &session) == 0) {
+        const struct session_use *use = session_use(session);
+        struct session_hold *other = use != NULL ? older_part(use, hold) : NULL;
+
+        held |= use != NULL && use->holder != NULL && use->holder->stream == hold->stream;
+        if (other == NULL)
+            break;
+        other->superseded = true;
+        other->supersede(other);
+    }
+    return held;
 }
 
 session_result session_acquire(struct sessions *sessions, const char *id, const char *key_name,
                                bool queue, struct session_hold *hold, bool *granted)
 {
+    bool in_front = hold->resumes && hold->stream != 0 && take_over(sessions, id, key_name, hold);
     struct session *session = NULL;
     session_result rc = session_find(sessions, id, key_name, &session);
 
@@ -101,6 +144,7 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
         return SESSION_FAIL(REPLY_SESSION_ORPHANED);
     hold->next = NULL;
     hold->cancel_asked = false;
+    hold->superseded = false;
     hold->waiting = false;
     if (!session_in_use(session)) {
         if (!session_use_begin(sessions, session)) {
@@ -108,7 +152,7 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
             return SESSION_FAIL(REPLY_NO_MEMORY);
         }
         if (session->state == NULL) {
-            line_join(session, hold);
+            line_join(session, hold, false);
             session_load(sessions, session);
             return 0;
         }
@@ -117,13 +161,13 @@ session_result session_acquire(struct sessions *sessions, const char *id, const 
         *granted = true;
         return 0;
     }
-    if (!queue) {
+    if (!queue && !in_front) {
         metrics_count(sessions->shard->metrics, M_SESSION_CONFLICT, 1);
         return SESSION_FAIL(REPLY_SESSION_BUSY);
     }
     if (session->use->n_waiting >= (uint64_t)shard_config(sessions->shard)->session_queue_max)
         return SESSION_FAIL(REPLY_QUEUE_FULL);
-    line_join(session, hold);
+    line_join(session, hold, in_front);
     return 0;
 }
 
@@ -187,8 +231,10 @@ void session_release(struct sessions *sessions, struct session_hold *hold,
         return;
     }
     session->use->holder = NULL;
-    if (commit != NULL && !session->deleted)
+    if (commit != NULL && !session->deleted) {
+        session_begin_commit(session, hold, commit);
         memcpy(session->state, commit, session->state_bytes);
+    }
     session_points_release(session, commit != NULL && !session->deleted);
     session_recount(sessions, session);
     session_store_touch(sessions, session);

@@ -1,5 +1,6 @@
-/* States that a session can go back to: snapshots by name, the trail of its last positions, and
- * where a reset goes, unless that is the model's own beginning.
+/* States that a session can go back to: snapshots by name, the trail of its last positions,
+ * where the stream began that was committed last, which no client sees; and where a reset goes,
+ * unless that is the model's own beginning.
  *
  * Few for each session, so names are searched from one end to the other; kept in order.  All calls
  * are made by whoever holds the session, on its shard.
@@ -29,8 +30,10 @@ struct session_points {
     bool linked;    /* in the list of trails at rest */
     struct session *session;
     struct session_points *older, *newer; /* in that list */
-    const char *initial_name;             /* where a reset goes: of the model's; or NULL */
-    struct rnn_state *initial;            /* or here; or NULL */
+    struct rnn_state *begin;   /* where the stream began that was committed last; NULL: none was */
+    uint64_t stream;           /* its number */
+    const char *initial_name;  /* where a reset goes: of the model's; or NULL */
+    struct rnn_state *initial; /* or here; or NULL */
 };
 
 /* ---- Life ---- */
@@ -63,6 +66,7 @@ void session_points_free(struct session *session)
         snapshot_free(session, &points->snapshots[i]);
     free(points->snapshots);
     trail_free(&points->trail);
+    session_begin_forget(session);
     if (points->initial != NULL)
         explicit_bzero(points->initial, session->state_bytes);
     free(points->initial);
@@ -83,11 +87,12 @@ size_t session_points_count(struct session *session)
         return 0;
     points->counted =
         sizeof(*points) + points->n * (session->state_bytes + sizeof(*points->snapshots)) +
-        trail_bytes(&points->trail) + (points->initial != NULL ? session->state_bytes : 0);
+        trail_bytes(&points->trail) + (points->begin != NULL ? session->state_bytes : 0) +
+        (points->initial != NULL ? session->state_bytes : 0);
     return points->counted;
 }
 
-/* ---- The beginning ---- */
+/* ---- Where a reset goes ---- */
 
 bool session_initial_set(struct session *session, const char *name, struct rnn_state *state)
 {
@@ -197,6 +202,80 @@ bool session_trail_give_up(struct sessions *sessions)
     trail_free(&points->trail);
     session_recount(sessions, points->session);
     metrics_count(sessions->shard->metrics, M_SESSION_UNTRAILED, 1);
+    return true;
+}
+
+/* ---- Where the last stream began ---- */
+
+static bool remembers(const struct session *session, uint64_t stream)
+{
+    return session->points != NULL && session->points->begin != NULL &&
+           session->points->stream == stream;
+}
+
+const struct rnn_state *session_begin(const struct session_hold *hold)
+{
+    const struct session *session = hold->session;
+
+    return remembers(session, hold->stream) ? session->points->begin : session->state;
+}
+
+const struct rnn_state *session_begin_after(const struct session *session,
+                                            const struct session_hold *hold,
+                                            const struct rnn_state *commit, uint64_t *stream)
+{
+    bool stays = memcmp(session->state, commit, session->state_bytes) == 0;
+
+    if (stays || remembers(session, hold->stream)) {
+        *stream = session->points != NULL ? session->points->stream : 0;
+        return session->points != NULL ? session->points->begin : NULL;
+    }
+    *stream = hold->stream;
+    return hold->stream != 0 ? session->state : NULL;
+}
+
+void session_begin_forget(struct session *session)
+{
+    struct session_points *points = session->points;
+
+    if (points == NULL)
+        return;
+    if (points->begin != NULL)
+        explicit_bzero(points->begin, session->state_bytes);
+    free(points->begin);
+    points->begin = NULL;
+}
+
+void session_begin_commit(struct session *session, const struct session_hold *hold,
+                          const struct rnn_state *commit)
+{
+    uint64_t stream;
+    const struct rnn_state *begin = session_begin_after(session, hold, commit, &stream);
+    struct session_points *points;
+
+    if (begin != session->state) {
+        if (begin == NULL)
+            session_begin_forget(session);
+        return;
+    }
+    points = points_of(session);
+    if (points == NULL)
+        return; /* without memory there is no way back, as said */
+    if (points->begin == NULL)
+        points->begin = malloc(session->state_bytes);
+    if (points->begin != NULL)
+        memcpy(points->begin, begin, session->state_bytes);
+    points->stream = stream;
+}
+
+bool session_begin_restore(struct session *session, uint64_t stream, struct rnn_state *begin)
+{
+    struct session_points *points = points_of(session);
+
+    if (points == NULL)
+        return false;
+    points->begin = begin;
+    points->stream = stream;
     return true;
 }
 

@@ -127,36 +127,64 @@ static bool add_initial(const struct session *session, struct store_task *task)
     return true;
 }
 
+/* What is to be written; the store takes copies. */
+struct change {
+    enum store_kind kind;
+    const struct rnn_state *state, *begin; /* or NULL */
+    uint64_t stream;
+    const char *point; /* or NULL */
+};
+
+static bool add_begin(const struct change *change, struct store_task *task)
+{
+    if (change->begin == NULL)
+        return true;
+    task->begin = malloc(task->facts.state_bytes);
+    if (task->begin == NULL)
+        return false;
+    memcpy(task->begin, change->begin, task->facts.state_bytes);
+    task->stream = change->stream;
+    return true;
+}
+
+static struct store_task *task_of(const struct session *session, const struct store_facts *facts,
+                                  const struct change *change)
+{
+    struct store_task *task = store_task_new(change->kind, facts, change->state);
+
+    if (task == NULL ||
+        (add_begin(change, task) && (change->kind != STORE_CREATE || add_initial(session, task))))
+        return task;
+    store_task_free(task);
+    return NULL;
+}
+
 /* Sends a task about the session; `hold` (may be NULL) hears of its end.  False without memory. */
 static bool send_task(struct sessions *sessions, struct session *session, struct session_hold *hold,
-                      enum store_kind kind, const struct rnn_state *state, const char *point)
+                      const struct change *change)
 {
     struct store_facts facts;
     struct store_task *task;
 
     facts_of(session, &facts);
-    if (state != NULL)
-        facts.position = state->position;
+    if (change->state != NULL)
+        facts.position = change->state->position;
     facts.used_ms = sessions->shard->now_unix_ms;
-    task = store_task_new(kind, &facts, state);
-    if (task != NULL && kind == STORE_CREATE && !add_initial(session, task)) {
-        store_task_free(task);
-        task = NULL;
-    }
+    task = task_of(session, &facts, change);
     if (task == NULL)
         return false;
-    if (point != NULL)
-        memcpy(task->point, point, strlen(point) + 1);
+    if (change->point != NULL)
+        memcpy(task->point, change->point, strlen(change->point) + 1);
     task->home = sessions->shard;
     task->message.run = on_saved;
     task->user[0] = session;
     task->user[1] = hold;
-    if (is_of_state(kind))
+    if (is_of_state(change->kind)) {
         session->unsent = false;
+        session->used_ms = facts.used_ms;
+    }
     session->n_tasks++;
     sessions->n_tasks++;
-    if (is_of_state(kind))
-        session->used_ms = facts.used_ms;
     store_send(store_of(sessions), task);
     return true;
 }
@@ -201,20 +229,19 @@ static bool refuse(struct sessions *sessions, struct session_hold *hold)
     return true;
 }
 
-static bool save(struct sessions *sessions, struct session_hold *hold, enum store_kind kind,
-                 const struct rnn_state *state, const char *point)
+static bool save(struct sessions *sessions, struct session_hold *hold, const struct change *change)
 {
     struct session *session = hold->session;
     bool waits = is_waited_for(sessions);
 
     if (session->row == 0 || session->deleted)
         return false;
-    if (send_task(sessions, session, waits ? hold : NULL, kind, state, point))
+    if (send_task(sessions, session, waits ? hold : NULL, change))
         return waits;
     metrics_count(sessions->shard->metrics, M_SESSION_UNSAVED, 1);
     if (waits && refuse(sessions, hold))
         return true;
-    if (is_of_state(kind))
+    if (is_of_state(change->kind))
         session->unsaved = session->unsent = true;
     else
         session->pinned = true;
@@ -227,26 +254,31 @@ bool session_save(struct sessions *sessions, struct session_hold *hold,
                   const struct rnn_state *commit)
 {
     const struct session *session = hold->session;
+    struct change change = {.kind = STORE_COMMIT, .state = commit};
 
     if (session->row == 0 ||
         (!session->unsaved && memcmp(session->state, commit, session->state_bytes) == 0))
         return false;
-    return save(sessions, hold, STORE_COMMIT, commit, NULL);
+    change.begin = session_begin_after(session, hold, commit, &change.stream);
+    return save(sessions, hold, &change);
 }
 
 bool session_save_new(struct sessions *sessions, struct session_hold *hold)
 {
-    return save(sessions, hold, STORE_CREATE, hold->session->state, NULL);
+    return save(sessions, hold,
+                &(struct change){.kind = STORE_CREATE, .state = hold->session->state});
 }
 
 bool session_save_point(struct sessions *sessions, struct session_hold *hold, const char *name)
 {
-    return save(sessions, hold, STORE_POINT, hold->session->state, name);
+    return save(
+        sessions, hold,
+        &(struct change){.kind = STORE_POINT, .state = hold->session->state, .point = name});
 }
 
 bool session_save_forget(struct sessions *sessions, struct session_hold *hold, const char *name)
 {
-    return save(sessions, hold, STORE_FORGET, NULL, name);
+    return save(sessions, hold, &(struct change){.kind = STORE_FORGET, .point = name});
 }
 
 session_result session_save_delete(struct sessions *sessions, const char *id, const char *key_name,
@@ -259,7 +291,7 @@ session_result session_save_delete(struct sessions *sessions, const char *id, co
     if (rc != 0 || session->row == 0)
         return rc;
     if (is_waited_for(sessions))
-        *waits = send_task(sessions, session, hold, STORE_REMOVE, NULL, NULL);
+        *waits = send_task(sessions, session, hold, &(struct change){.kind = STORE_REMOVE});
     else
         send_lonely(sessions, &(struct store_facts){.row = session->row}, STORE_REMOVE);
     return !is_waited_for(sessions) || *waits ? 0 : SESSION_FAIL(REPLY_NO_MEMORY);
@@ -459,6 +491,8 @@ static bool recalls(const struct session *session, const struct store_task *task
     size_t bytes = session->state_bytes;
     bool whole = rnn_state_recalls(session->model, task->state, bytes);
 
+    if (task->begin != NULL)
+        whole &= rnn_state_recalls(session->model, task->begin, bytes);
     if (task->initial.state != NULL)
         whole &= rnn_state_recalls(session->model, task->initial.state, bytes);
     for (size_t i = 0; i < task->n_points; i++)
@@ -479,6 +513,8 @@ static bool install(struct sessions *sessions, struct session *session, struct s
         session_points_free(session);
         return false;
     }
+    if (task->begin != NULL && session_begin_restore(session, task->stream, task->begin))
+        task->begin = NULL;
     session->state = task->state;
     task->state = NULL;
     task->n_points = 0; /* the session has them */

@@ -2,9 +2,9 @@
  *
  * One SQLite database in the state directory, in WAL mode: what a transaction has committed
  * survives the process at once, and the power as soon as it is synced; the database itself stays
- * whole in either case.  Two threads of the store's own: one writes, taking everything that waits
- * into one transaction (group commit), the other reads.  A third folds the log back into the
- * database.  No shard ever waits: a task goes in by store_send() and comes back as a message.
+ * whole in either case.  Threads of the store's own: one writes, taking everything that waits into
+ * one transaction (group commit); some read; one folds the log back into the database.  No shard
+ * ever waits: a task goes in by store_send() and comes back as a message.
  *
  * Tasks of one session that write are done in the order in which they were sent; a load sees what
  * was done before it was sent. */
@@ -42,14 +42,14 @@ struct store_facts {
 
 enum store_kind {
     STORE_CREATE, /* facts, state and initial */
-    STORE_COMMIT, /* facts.row, used_ms, position; state */
+    STORE_COMMIT, /* facts.row, used_ms, position; state; begin and stream, or none from now on */
     STORE_TOUCH,  /* facts.row, used_ms */
     STORE_REMOVE, /* facts.row: all of it */
     STORE_POINT,  /* facts.row, point; state: a snapshot, new or moved */
     STORE_FORGET, /* facts.row, point */
     STORE_MOVE, /* facts.row, used_ms, state_bytes, fingerprint; moved_from: states and points that
-                   are of those weights become ones of these */
-    STORE_LOAD  /* facts.row, fingerprint, state_bytes → state, initial, points */
+                   are of those weights become ones of these; of the stream nothing stays */
+    STORE_LOAD /* facts.row, fingerprint, state_bytes → state, begin and stream, initial, points */
 };
 
 /* A snapshot that was loaded. */
@@ -72,7 +72,10 @@ struct store_task {
     struct store_facts facts;
     char point[SESSION_ID_MAX + 1];
     char moved_from[65];
-    struct rnn_state *state;      /* of the task's own; wiped and freed by store_task_free() */
+    struct rnn_state *state; /* of the task's own; wiped and freed by store_task_free() */
+    struct rnn_state
+        *begin;      /* likewise: where the stream began that `state` is of; NULL: of none */
+    uint64_t stream; /* its number */
     struct store_initial initial; /* its state likewise */
     struct store_point *points;
     size_t n_points;

@@ -11,7 +11,7 @@
 
 #include "server/store_db.h"
 
-enum { THREADS = 8, STRETCH = 4096 };
+enum { THREADS = 8, STRETCH = 4096, PAGES_KIB = 256 };
 
 struct store_ahead {
     const char *path;
@@ -40,7 +40,7 @@ static void *ahead_run(void *argument)
     struct db *db = NULL;
     int64_t row;
 
-    if (db_open(&db, ahead->path, STORE_PROCESS, NULL) < 0)
+    if (db_open(&db, ahead->path, STORE_PROCESS, PAGES_KIB, NULL) < 0)
         return NULL;
     while ((row = take(ahead, db)) > 0 && db_touch_pages(db, row, row + STRETCH - 1) == 0)
         ;

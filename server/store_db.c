@@ -2,7 +2,7 @@
  *
  *     session   a row for each session: what does not change
  *     progress  when it was used and how far it is: with the state, what every commit writes
- *     state     its state
+ *     state     its state; where the stream began that this is of, and the stream's number
  *     point     its snapshots, and where a reset goes, under names that no client can give
  *
  * A start reads session and progress, of which 40 and 250 rows lie on a page of 4 KiB, and no page
@@ -16,6 +16,8 @@
  * commits, never the database) or FULL (each commit is).  Folding is store_fold.c's affair. */
 #include "server/store_db.h"
 
+#include <assert.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +25,7 @@
 
 #include "server/store_image.h"
 
-#define FORM          2 /* of the tables; PRAGMA user_version */
+#define FORM          3 /* of the tables; PRAGMA user_version */
 
 #define INITIAL_STATE "=state" /* of a point: the state that a reset goes to */
 #define INITIAL_NAME  "=name"  /* or, in place of an image, its name in the model */
@@ -62,9 +64,9 @@ static const char *const texts[N_STATEMENTS] = {
     [S_COMMIT] = "COMMIT",
     [S_ROLLBACK] = "ROLLBACK",
     [S_CREATE] = "INSERT INTO session VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9)",
-    [S_FIRST] = "INSERT INTO state VALUES (?1,?2)",
+    [S_FIRST] = "INSERT INTO state VALUES (?1,?2,?3,?4)",
     [S_FIRST_PROGRESS] = "INSERT INTO progress VALUES (?1,?2,?3)",
-    [S_STATE] = "UPDATE state SET image=?2 WHERE row=?1",
+    [S_STATE] = "UPDATE state SET image=?2, stream=?3, begin=?4 WHERE row=?1",
     [S_PROGRESS] = "UPDATE progress SET used_ms=?2, position=?3 WHERE row=?1",
     [S_TOUCH] = "UPDATE progress SET used_ms=?2 WHERE row=?1",
     [S_REMOVE] = "DELETE FROM session WHERE row=?1",
@@ -76,7 +78,7 @@ static const char *const texts[N_STATEMENTS] = {
         "ON CONFLICT (row,name) DO UPDATE SET image=excluded.image",
     [S_FORGET] = "DELETE FROM point WHERE row=?1 AND name=?2",
     [S_MOVE] = "UPDATE session SET fingerprint=?2 WHERE row=?1",
-    [S_LOAD] = "SELECT image FROM state WHERE row=?1",
+    [S_LOAD] = "SELECT image, stream, begin FROM state WHERE row=?1",
     [S_LOAD_POINTS] = "SELECT name, image FROM point WHERE row=?1 ORDER BY name",
     [S_FACTS] = "SELECT s.row, owner, id, model, fingerprint, seed, created_ms, ttl_ms, "
                 "state_bytes, used_ms, position FROM session s LEFT JOIN progress p ON s.row=p.row "
@@ -93,18 +95,30 @@ static const char tables[] =
     "created_ms INTEGER NOT NULL, ttl_ms INTEGER NOT NULL, state_bytes INTEGER NOT NULL);"
     "CREATE TABLE progress (row INTEGER PRIMARY KEY, used_ms INTEGER NOT NULL, "
     "position INTEGER NOT NULL);"
-    "CREATE TABLE state (row INTEGER PRIMARY KEY, image BLOB NOT NULL);"
+    "CREATE TABLE state (row INTEGER PRIMARY KEY, image BLOB NOT NULL, stream INTEGER, "
+    "begin BLOB);"
     "CREATE TABLE point (row INTEGER NOT NULL, name TEXT NOT NULL, image BLOB NOT NULL, "
     "UNIQUE (row, name));"
-    "PRAGMA user_version=2;";
+    "PRAGMA user_version=3;";
 
 struct db {
     sqlite3 *sqlite;
     sqlite3_stmt *statements[N_STATEMENTS];
-    char *image; /* of the state being written */
-    size_t image_cap;
+    char *images; /* of the state being written, and of where its stream began */
+    size_t images_cap;
     size_t log_pages;
+    pthread_t thread; /* that uses it, from its first use on */
+    bool used;
 };
+
+/* SQLite checks nothing here: two threads on one connection damage it now and then. */
+static void assert_mine(struct db *db)
+{
+    if (!db->used)
+        db->thread = pthread_self();
+    db->used = true;
+    assert(pthread_equal(db->thread, pthread_self()));
+}
 
 /* ---- Opening ---- */
 
@@ -153,26 +167,31 @@ static int on_commit(void *context, sqlite3 *sqlite, const char *name, int pages
     return SQLITE_OK;
 }
 
-static int configure(struct db *db, enum store_durability durability, struct rnn_err *err)
+static int configure(struct db *db, enum store_durability durability, int cache_kib,
+                     struct rnn_err *err)
 {
+    char cache[48];
     int rc;
 
     sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     rc = exec(db,
-              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; PRAGMA cache_size=-16384; "
+              "PRAGMA page_size=4096; PRAGMA journal_mode=WAL; "
               "PRAGMA secure_delete=FAST; PRAGMA temp_store=MEMORY;",
               err);
     if (rc == 0)
         rc = exec(
             db, durability == STORE_POWER ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL",
             err);
+    (void)snprintf(cache, sizeof(cache), "PRAGMA cache_size=-%d", cache_kib);
+    if (rc == 0)
+        rc = exec(db, cache, err);
     if (rc == 0)
         rc = make_tables(db, err);
     sqlite3_wal_hook(db->sqlite, on_commit, db); /* in place of folding by itself */
     return rc;
 }
 
-int db_open(struct db **out, const char *path, enum store_durability durability,
+int db_open(struct db **out, const char *path, enum store_durability durability, int cache_kib,
             struct rnn_err *err)
 {
     struct db *db = calloc(1, sizeof(*db));
@@ -185,7 +204,7 @@ int db_open(struct db **out, const char *path, enum store_durability durability,
                         NULL) != SQLITE_OK)
         rc = fail(db, err);
     if (rc == 0)
-        rc = configure(db, durability, err);
+        rc = configure(db, durability, cache_kib, err);
     for (int i = 0; rc == 0 && i < N_STATEMENTS; i++)
         if (sqlite3_prepare_v3(db->sqlite, texts[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &db->statements[i], NULL) != SQLITE_OK)
@@ -205,7 +224,7 @@ void db_close(struct db *db)
     for (int i = 0; i < N_STATEMENTS; i++)
         sqlite3_finalize(db->statements[i]);
     sqlite3_close(db->sqlite);
-    free(db->image);
+    free(db->images);
     free(db);
 }
 
@@ -240,23 +259,37 @@ static void bind_row(sqlite3_stmt *statement, const struct store_task *task)
     sqlite3_bind_int64(statement, 1, task->facts.row);
 }
 
-/* The image of the task's state, in the connection's own memory. */
-static int image_of(struct db *db, const struct store_task *task, size_t *len, struct rnn_err *err)
+static size_t image_len(const struct store_task *task)
+{
+    return STORE_IMAGE_HEAD + task->facts.state_bytes;
+}
+
+/* Room for both images of a task, in the connection's own memory. */
+static int images_reserve(struct db *db, const struct store_task *task, struct rnn_err *err)
+{
+    size_t cap = 2 * image_len(task);
+    char *images;
+
+    if (cap <= db->images_cap)
+        return 0;
+    images = realloc(db->images, cap);
+    if (images == NULL)
+        return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
+    db->images = images;
+    db->images_cap = cap;
+    return 0;
+}
+
+/* The image of one of the task's states at `image`, bound. */
+static void bind_image(sqlite3_stmt *statement, int at, const struct store_task *task,
+                       const struct rnn_state *state, char *image)
 {
     const struct store_image_of of = {.row = task->facts.row,
                                       .fingerprint = task->facts.fingerprint,
                                       .state_bytes = task->facts.state_bytes};
 
-    *len = STORE_IMAGE_HEAD + of.state_bytes;
-    if (*len > db->image_cap) {
-        char *image = realloc(db->image, *len);
-
-        if (image == NULL)
-            return rnn_fail(err, RNN_ENOMEM, "no memory for the store");
-        db->image = image;
-        db->image_cap = *len;
-    }
-    return store_image_write(&of, task->state, db->image, err);
+    store_image_write(&of, state, image);
+    sqlite3_bind_blob64(statement, at, image, image_len(task), SQLITE_STATIC);
 }
 
 /* Runs one that changes one row, which must be there. */
@@ -284,13 +317,16 @@ static int write_state(struct db *db, enum statement which, const struct store_t
                        struct rnn_err *err)
 {
     sqlite3_stmt *statement = db->statements[which];
-    size_t len;
-    int rc = image_of(db, task, &len, err);
+    int rc = images_reserve(db, task, err);
 
     if (rc < 0)
         return rc;
     bind_row(statement, task);
-    sqlite3_bind_blob64(statement, 2, db->image, len, SQLITE_STATIC);
+    bind_image(statement, 2, task, task->state, db->images);
+    if (task->begin != NULL) {
+        sqlite3_bind_int64(statement, 3, (int64_t)task->stream);
+        bind_image(statement, 4, task, task->begin, db->images + image_len(task));
+    }
     return run_on_row(db, which, err);
 }
 
@@ -305,14 +341,13 @@ static int commit(struct db *db, const struct store_task *task, struct rnn_err *
 static int write_point(struct db *db, const struct store_task *task, struct rnn_err *err)
 {
     sqlite3_stmt *statement = db->statements[S_POINT];
-    size_t len;
-    int rc = image_of(db, task, &len, err);
+    int rc = images_reserve(db, task, err);
 
     if (rc < 0)
         return rc;
     bind_row(statement, task);
     bind_text(statement, 2, task->point);
-    sqlite3_bind_blob64(statement, 3, db->image, len, SQLITE_STATIC);
+    bind_image(statement, 3, task, task->state, db->images);
     return run(db, S_POINT, err);
 }
 
@@ -451,6 +486,14 @@ static int load_point(sqlite3_stmt *statement, struct store_task *task, struct r
     return load_snapshot(statement, task, err);
 }
 
+/* What is damaged of it costs a way back, not the session. */
+static void load_begin(sqlite3_stmt *statement, struct store_task *task)
+{
+    task->stream = (uint64_t)sqlite3_column_int64(statement, 1);
+    if (task->stream != 0)
+        (void)state_in(statement, 2, task, &task->begin, NULL);
+}
+
 static int load(struct db *db, struct store_task *task, struct rnn_err *err)
 {
     sqlite3_stmt *statement = db->statements[S_LOAD], *points = db->statements[S_LOAD_POINTS];
@@ -464,6 +507,8 @@ static int load(struct db *db, struct store_task *task, struct rnn_err *err)
         rc = rnn_fail(err, RNN_ENOENT, "the store has no such session");
     else
         rc = fail(db, err);
+    if (rc == 0)
+        load_begin(statement, task);
     sqlite3_reset(statement);
     bind_row(points, task);
     while (rc == 0 && (step = sqlite3_step(points)) == SQLITE_ROW)
@@ -514,6 +559,7 @@ static int move(struct db *db, const struct store_task *task, struct rnn_err *er
 
 int db_do(struct db *db, struct store_task *task, struct rnn_err *err)
 {
+    assert_mine(db);
     switch (task->kind) {
     case STORE_CREATE:
         return create(db, task, err);
@@ -560,12 +606,14 @@ size_t db_log_pages(const struct db *db)
 
 static int fold(struct db *db, int mode, size_t *folded, struct rnn_err *err)
 {
-    int in_log, done, rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+    int in_log, done, rc;
 
-    if (rc == SQLITE_BUSY || rc == SQLITE_LOCKED)
-        return rnn_fail(err, RNN_EBUSY, "the store is being read");
-    if (rc != SQLITE_OK)
+    assert_mine(db);
+    rc = sqlite3_wal_checkpoint_v2(db->sqlite, NULL, mode, &in_log, &done);
+    if (rc != SQLITE_OK && sqlite3_extended_errcode(db->sqlite) == SQLITE_IOERR_FSYNC)
         return fail(db, err);
+    if (rc != SQLITE_OK)
+        return rnn_fail(err, RNN_EBUSY, "the store is being read, or the disk is full");
     *folded = done > 0 ? (size_t)done : 0;
     return 0;
 }
@@ -648,6 +696,7 @@ int db_facts(struct db *db, int64_t row, struct store_facts *out, size_t max, si
     sqlite3_stmt *statement = db->statements[S_FACTS];
     int step, rc = 0;
 
+    assert_mine(db);
     *n = 0;
     sqlite3_bind_int64(statement, 1, row);
     sqlite3_bind_int64(statement, 2, (int64_t)max);

@@ -1,6 +1,6 @@
 /* The database behind server/store.c: SQLite, which lives behind this header alone.
  *
- * A connection belongs to one thread. */
+ * A connection belongs to one thread from its first task, listing or folding on. */
 #ifndef SERVER_STORE_DB_H
 #define SERVER_STORE_DB_H
 
@@ -11,9 +11,9 @@
 
 struct db;
 
-/* Opens a connection to the file; makes file and tables where they are missing.  RNN_EIO,
- * RNN_EFORMAT. */
-int db_open(struct db **out, const char *path, enum store_durability durability,
+/* Opens a connection to the file, which keeps pages of so much in memory; makes file and tables
+ * where they are missing.  RNN_EIO, RNN_EFORMAT. */
+int db_open(struct db **out, const char *path, enum store_durability durability, int cache_kib,
             struct rnn_err *err);
 void db_close(struct db *db);
 
@@ -28,12 +28,13 @@ void db_rollback(struct db *db); /* nothing where none is open */
 size_t db_log_pages(const struct db *db);
 
 /* Folds what can be without holding anybody up; *folded of the log's pages are in the database
- * then, which the disk need not have taken yet: that is db_sync()'s affair.  RNN_EBUSY, RNN_EIO. */
+ * then, which the disk need not have taken yet: that is db_sync()'s affair.  RNN_EBUSY: not now;
+ * RNN_EIO: the disk failed to take what it had been given. */
 int db_fold(struct db *db, size_t *folded, struct rnn_err *err);
 int db_sync(struct db *db, struct rnn_err *err);
 
 /* The writer, while nobody reads: folds the rest, has the disk take it, and lets the next write
- * start the log over.  RNN_EBUSY (somebody does read), RNN_EIO. */
+ * start the log over.  The same errors. */
 int db_fold_rest(struct db *db, struct rnn_err *err);
 
 /* db_close() of the last connection is to leave the log as it is. */

@@ -17,9 +17,9 @@ void store_lane_deinit(struct store_lane *lane)
 int store_lane_start(struct store_lane *lane, void *(*run)(void *), void *argument,
                      struct rnn_err *err)
 {
-    if (pthread_create(&lane->thread, NULL, run, argument) != 0)
+    if (pthread_create(&lane->threads[lane->n_threads], NULL, run, argument) != 0)
         return rnn_fail(err, RNN_EIO, "the store: no thread could be started");
-    lane->started = true;
+    lane->n_threads++;
     return 0;
 }
 
@@ -27,11 +27,10 @@ void store_lane_end(struct store_lane *lane)
 {
     pthread_mutex_lock(&lane->lock);
     lane->closing = true;
-    pthread_cond_signal(&lane->filled);
+    pthread_cond_broadcast(&lane->filled);
     pthread_mutex_unlock(&lane->lock);
-    if (lane->started)
-        (void)pthread_join(lane->thread, NULL); /* it was started and is joined once */
-    lane->started = false;
+    while (lane->n_threads > 0)
+        (void)pthread_join(lane->threads[--lane->n_threads], NULL); /* it was started, and once */
 }
 
 void store_lane_push(struct store_lane *lane, struct store_task *task)

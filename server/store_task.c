@@ -35,11 +35,12 @@ static void state_free(struct rnn_state *state, size_t bytes)
 void store_task_clear(struct store_task *task)
 {
     state_free(task->state, task->facts.state_bytes);
+    state_free(task->begin, task->facts.state_bytes);
     state_free(task->initial.state, task->facts.state_bytes);
     for (size_t i = 0; i < task->n_points; i++)
         state_free(task->points[i].state, task->facts.state_bytes);
     free(task->points);
-    task->state = task->initial.state = NULL;
+    task->state = task->begin = task->initial.state = NULL;
     task->points = NULL;
     task->n_points = 0;
 }

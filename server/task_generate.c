@@ -65,15 +65,6 @@ static int resolve_bias(const struct generate_job *g, struct rnn_logit_bias *out
 static int prepare_text(struct generate_job *g, struct text *text,
                         const struct rnn_sampling *sampling, struct rnn_err *err)
 {
-    const struct resume *resume = &g->what.resume;
-
-    if (resume->given) {
-        text->prompted = true;
-        text->decoder = (struct rnn_decoder){.n_tokens = (uint32_t)resume->n_drawn,
-                                             .written = resume->written,
-                                             .joined = resume->joined,
-                                             .quoted = resume->quoted};
-    }
     if (!stop_match_init(&text->match, &g->stops))
         return no_memory(err);
     return rnn_sampler_new(&text->sampler, g->info->output_size, sampling, err);
@@ -109,9 +100,6 @@ static bool scores_prompt(const struct generate_job *g)
 
 static int check_model(struct generate_job *g, struct rnn_err *err)
 {
-    if (g->what.resume.given && (g->info->writes_frames || !g->info->language_model))
-        return rnn_fail_at(err, REPLY_EINPUT, "Last-Event-ID", -1,
-                           "Last-Event-ID: only a text that continues its input can be taken up");
     if (g->info->writes_frames)
         return generate_check_frames(g, err);
     if (!g->info->language_model && !api_decodes(g->info))
@@ -172,12 +160,23 @@ static void measure(struct generate_job *g, struct text *text)
 {
     struct metrics *metrics = g->job.work->metrics;
     uint64_t now_ns = g->job.work->now_ns;
-    uint64_t since_ns = text->n_tokens == 1 ? g->job.received_ns : text->last_ns;
+    bool first = text->n_tokens == g->what.resume.seen + 1;
+    uint64_t since_ns = first ? g->job.received_ns : text->last_ns;
     double seconds = now_ns > since_ns ? (double)(now_ns - since_ns) / 1e9 : 0;
 
-    metrics_observe(metrics, text->n_tokens == 1 ? H_FIRST_TOKEN : H_INTER_TOKEN, seconds);
+    metrics_observe(metrics, first ? H_FIRST_TOKEN : H_INTER_TOKEN, seconds);
     metrics_count(metrics, M_TOKENS_GENERATED, 1);
     text->last_ns = now_ns;
+}
+
+/* A text that was cut short and has let out what it held back does not go on. */
+static enum text_end cut_short(enum resume_cut cut)
+{
+    static const enum text_end ends[] = {[RESUME_NOT_CUT] = TEXT_RUNNING,
+                                         [RESUME_DEADLINE] = TEXT_DEADLINE,
+                                         [RESUME_CANCELLED] = TEXT_CANCELLED};
+
+    return ends[cut];
 }
 
 /* What the token adds to the text, and whether the text ends with it. */
@@ -194,6 +193,8 @@ static void add_token(struct generate_job *g, struct text *text, uint32_t token)
         text->end = TEXT_STOP;
     if (text->end == TEXT_RUNNING && text->n_tokens == g->what.max_tokens)
         text->end = TEXT_LENGTH;
+    if (text->end == TEXT_RUNNING && text->n_tokens == g->what.resume.seen)
+        text->end = cut_short(g->what.resume.cut);
     if (text->end != TEXT_RUNNING && text->match.found < 0)
         stop_match_flush(&text->match, &text->bytes);
 }
@@ -230,7 +231,7 @@ static bool draw_token(struct generate_job *g, struct job_sequence *sequence, co
     if (g->what.n_best < g->what.n)
         text->logprob += (double)logits[token] - rnn_log_sum_exp(logits, g->info->output_size);
     g->output_steps++;
-    g->job.partial = true;
+    generate_note_drawn(g, &token, sizeof token);
     add_token(g, text, token);
     generate_note_logprob(g, sequence, logits, token);
     if (g->job.stream)
@@ -256,7 +257,12 @@ static bool draw(struct generate_job *g, struct job_sequence *sequence, const fl
         generate_draw_frame(g, sequence, logits, rng);
     else if (!draw_token(g, sequence, logits, rng))
         return false;
-    measure(g, text);
+    if (!generate_reach(g, text))
+        return false;
+    if (!generate_replays(g, text))
+        measure(g, text);
+    sequence->step.reading = text->n_tokens < g->what.resume.seen; /* as fast as a prompt */
+    g->job.partial = text->n_tokens >= g->what.resume.seen;
     sequence->step.want_logits = text->end == TEXT_RUNNING;
     want_hidden(g, sequence);
     return true;
@@ -335,7 +341,7 @@ static bool feed(struct generate_job *g, struct job_sequence *leader)
 /* max_tokens 0: the prompt was all. */
 static enum sequence_next end_at_once(struct generate_job *g, struct job_sequence *sequence)
 {
-    g->texts[sequence->index].end = g->what.resume.ended ? TEXT_STOP : TEXT_LENGTH;
+    g->texts[sequence->index].end = TEXT_LENGTH;
     generate_prompt(g, sequence->index);
     return SEQUENCE_DONE;
 }
@@ -355,6 +361,7 @@ static enum sequence_next first(struct job *job, struct job_sequence *sequence)
 
     if (!leads(g, sequence))
         return SEQUENCE_PAUSED;
+    generate_begin(g, sequence);
     observe_prompt(g, sequence);
     if (sequence->input.n > 0 && scores_prompt(g) && sequence->step.state->position > 0)
         return read_state(sequence);
@@ -381,9 +388,9 @@ static enum sequence_next stepped(struct job *job, struct job_sequence *sequence
     g->hidden = hidden;
     if (job->end != JOB_RUNNING || text->closing)
         return SEQUENCE_DONE;
-    if (sequence->step.reading && sequence->n_fed > 0 && sequence->input.n > 0)
+    if (text->n_tokens == 0 && sequence->n_fed > 0 && sequence->input.n > 0)
         metrics_count(job->work->metrics, M_TOKENS_PROMPT, 1);
-    if (sequence->step.reading) {
+    if (text->n_tokens == 0) {
         if (sequence->n_fed < sequence->input.n)
             note_prompt_token(g, sequence, logits);
         if (feed(g, sequence))
@@ -419,6 +426,20 @@ static const struct job_ops ops = {.prepare = prepare,
                                    .finish = generate_finish,
                                    .free = free_job};
 
+/* Where the stream began; without a session, and where the client does not bring it, that is the
+ * seed. */
+static void take_up(struct job *job, const struct generate_request *what)
+{
+    job->resumes = what->resume_by;
+    job->begin = what->resume.start;
+    if (job->session_id[0]) {
+        job->stream_number = what->resume.stream;
+    } else if (!job->has_seed && !job->sealed) {
+        job->has_seed = true;
+        job->seed = what->resume.stream;
+    }
+}
+
 void task_generate(struct sink *sink, struct generate_request *what)
 {
     struct generate_job *g = generate_of(api_job(sink, sizeof *g, &ops, &what->common));
@@ -430,7 +451,8 @@ void task_generate(struct sink *sink, struct generate_request *what)
     g->job.stream = g->what.stream;
     g->job.has_seed = g->what.has_seed;
     g->job.seed = g->what.seed;
-    g->job.resumes = g->what.resume.given;
-    g->job.resume_position = g->what.resume.position;
+    g->job.resumable = generate_may_resume(&g->what);
+    if (g->what.resume.given)
+        take_up(&g->job, &g->what);
     job_submit(&g->job);
 }

@@ -41,9 +41,12 @@ static void put_text(struct buf *out, const struct text *text)
 }
 
 /* An event with text that no token brought: an echo, or what was held back at the end. */
-static void bare_event(struct generate_job *g, size_t index)
+static void bare_event(struct generate_job *g, size_t index, enum resume_cut cut)
 {
-    text_event_begin(g, index, "");
+    char id[RESUME_BYTES];
+
+    generate_id(g, &g->texts[index], cut, id);
+    text_event_begin(g, index, id);
     put_text(&g->job.out, &g->texts[index]);
     buf_puts(&g->job.out, ",\"token\":null");
     text_event_end(g);
@@ -107,8 +110,12 @@ void generate_prompt(struct generate_job *g, size_t index)
         if (g->what.echo)
             buf_put(&text->bytes, piece, len);
     }
-    if (g->what.echo && g->job.stream && input->n > 0)
-        bare_event(g, index);
+    if (!g->what.echo || !g->job.stream || input->n == 0)
+        return;
+    if (generate_replays(g, text))
+        buf_clear(&text->bytes);
+    else
+        bare_event(g, index, RESUME_NOT_CUT);
 }
 
 void generate_put_layers(struct generate_job *g, const struct job_sequence *sequence)
@@ -122,30 +129,18 @@ void generate_put_layers(struct generate_job *g, const struct job_sequence *sequ
     layers_put(&g->layers, out, sequence);
 }
 
-/* Where the session will stand behind this token, and what else a text that is taken up there
- * needs; none while the end of the text is held back. */
-static void write_id(const struct generate_job *g, const struct job_sequence *sequence,
-                     const struct text *text, char id[RESUME_BYTES])
-{
-    struct resume place = {.position = sequence->step.state->position + 1,
-                           .n_drawn = g->what.resume.n_drawn + text->n_tokens,
-                           .written = text->decoder.written,
-                           .joined = text->decoder.joined,
-                           .quoted = text->decoder.quoted,
-                           .ended = text->end == TEXT_STOP};
-
-    if (generate_may_resume(&g->what) && !api_decodes(g->info) && text->match.n_held == 0)
-        resume_write(id, &place);
-}
-
 void generate_event(struct generate_job *g, struct job_sequence *sequence, const float *logits,
                     uint32_t token)
 {
     struct text *text = &g->texts[sequence->index];
     struct buf *out = &g->job.out;
-    char id[RESUME_BYTES] = "";
+    char id[RESUME_BYTES];
 
-    write_id(g, sequence, text, id);
+    if (generate_replays(g, text)) {
+        buf_clear(&text->bytes);
+        return;
+    }
+    generate_id(g, text, RESUME_NOT_CUT, id);
     text_event_begin(g, sequence->index, id);
     put_text(out, text);
     buf_clear(&text->bytes);
@@ -289,7 +284,7 @@ static void end_texts(struct generate_job *g, enum text_end end)
         text->end = end;
         stop_match_flush(&text->match, &text->bytes);
         if (g->job.stream && text->bytes.len > 0)
-            bare_event(g, i);
+            bare_event(g, i, end == TEXT_DEADLINE ? RESUME_DEADLINE : RESUME_CANCELLED);
     }
 }
 

@@ -66,12 +66,17 @@ int generate_prepare_frames(struct generate_job *g, struct rnn_err *err)
 
 static void frame_event(struct generate_job *g, const struct job_sequence *sequence)
 {
+    const struct text *text = &g->texts[sequence->index];
     struct buf *out = &g->job.out;
+    char id[RESUME_BYTES];
 
-    event_begin(out, "frame", "");
+    if (generate_replays(g, text))
+        return;
+    generate_id(g, text, RESUME_NOT_CUT, id);
+    event_begin(out, "frame", id);
     generate_event_place(g, sequence->index);
     buf_puts(out, ",\"frame\":");
-    buf_f32_array(out, g->texts[sequence->index].frame, g->info->input_size);
+    buf_f32_array(out, text->frame, g->info->input_size);
     generate_put_layers(g, sequence);
     buf_putc(out, '}');
     event_end(out);
@@ -88,7 +93,7 @@ void generate_draw_frame(struct generate_job *g, struct job_sequence *sequence, 
         text->end = TEXT_LENGTH;
     text->n_tokens++;
     g->output_steps++;
-    g->job.partial = true;
+    generate_note_drawn(g, text->frame, g->info->input_size * sizeof *text->frame);
     if (g->job.stream) {
         frame_event(g, sequence);
     } else {

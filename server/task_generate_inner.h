@@ -3,6 +3,7 @@
  *   task_generate.c         preparing, drawing, stepping
  *   task_generate_frames.c  what is other where a model writes frames, not tokens
  *   task_generate_answer.c  what goes out: events of a stream, logprobs, the answer
+ *   task_generate_resume.c  taking up a stream where it broke off
  *
  * On the work shard. */
 #ifndef SERVER_TASK_GENERATE_INNER_H
@@ -41,12 +42,33 @@ struct generate_job {
     struct layers layers; /* what a stream's events show of them */
     const float *hidden;  /* of the step under way, where it is shown */
     uint64_t input_steps, output_steps;
+    uint64_t begin; /* of a stream that can be taken up: the position that it began at, */
+    uint64_t check; /* and the check value of all that has made it, up to what is drawn last */
 };
 
 static inline struct generate_job *generate_of(struct job *job)
 {
     return (struct generate_job *)job; /* its first member */
 }
+
+/* ---- task_generate_resume.c ---- */
+
+/* Before the first step of a stream that can be taken up, from the state that it begins at. */
+void generate_begin(struct generate_job *g, const struct job_sequence *sequence);
+
+/* The running check value takes in what was drawn: a token, or a frame. */
+void generate_note_drawn(struct generate_job *g, const void *bytes, size_t len);
+
+/* Whether what text says next has been seen, and is kept back. */
+bool generate_replays(const struct generate_job *g, const struct text *text);
+
+/* After each draw: at the place that has been seen last, whether this is the same stream, else the
+ * job fails.  False: it has. */
+bool generate_reach(struct generate_job *g, const struct text *text);
+
+/* The id of an event that the text is about to send; "" where it cannot be taken up. */
+void generate_id(const struct generate_job *g, const struct text *text, enum resume_cut cut,
+                 char id[RESUME_BYTES]);
 
 /* ---- task_generate_frames.c ---- */
 

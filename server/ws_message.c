@@ -65,18 +65,40 @@ static int read_cancel(struct ws_message *out, const struct cJSON *message, stru
     return read_id(out->cancel, message, "cancel", err);
 }
 
-static int read_generate(struct generate_request *out, const struct cJSON *body,
+/* Reads on as if the body asked for a stream, where there can be one and it says nothing. */
+static int read_generate(struct generate_request *out, struct cJSON *body,
                          const struct config *config, struct rnn_err *err)
 {
-    int rc = generate_fields(out, body, config, err);
+    bool streams =
+        !json_get(body, "stream") && !json_get(body, "beam_width") && !json_get(body, "best_of");
 
-    if (rc == 0 && !json_get(body, "stream"))
-        out->stream = out->beam_width == 0 && out->n == out->n_best;
+    if (streams) {
+        cJSON_DeleteItemFromObjectCaseSensitive(body, "stream"); /* a null */
+        if (!cJSON_AddTrueToObject(body, "stream"))
+            return rnn_fail(err, RNN_ENOMEM, "out of memory");
+    }
+    return generate_fields(out, body, config, err);
+}
+
+/* Of a generate that has been read; it is freed where this is not as it should be. */
+static int read_last_event(struct generate_request *out, const struct cJSON *message,
+                           struct rnn_err *err)
+{
+    static const char key[] = "last_event_id";
+    const struct cJSON *id = json_get(message, key);
+    int rc;
+
+    if (!id)
+        return 0;
+    rc = cJSON_IsString(id) ? generate_take_up(out, key, id->valuestring, err)
+                            : rnn_fail_at(err, RNN_ETYPE, key, -1, "%s: want a string", key);
+    if (rc < 0)
+        generate_request_free(out);
     return rc;
 }
 
-static int read_body(struct ws_message *out, struct cJSON *body, const char *session,
-                     const struct config *config, struct rnn_err *err)
+static int read_body(struct ws_message *out, struct cJSON *body, const struct cJSON *message,
+                     const char *session, const struct config *config, struct rnn_err *err)
 {
     const char *verb = verbs[out->verb];
     int rc;
@@ -91,7 +113,8 @@ static int read_body(struct ws_message *out, struct cJSON *body, const char *ses
     case WS_PREDICT:
         return predict_fields(&out->predict, body, config, err);
     case WS_GENERATE:
-        return read_generate(&out->generate, body, config, err);
+        rc = read_generate(&out->generate, body, config, err);
+        return rc == 0 ? read_last_event(&out->generate, message, err) : rc;
     default:
         return score_fields(&out->score, body, config, err);
     }
@@ -100,7 +123,8 @@ static int read_body(struct ws_message *out, struct cJSON *body, const char *ses
 static int read_message(struct ws_message *out, struct cJSON *message, const char *session,
                         const struct config *config, struct rnn_err *err)
 {
-    static const char *const allowed[] = {"id", "predict", "generate", "score", "cancel", NULL};
+    static const char *const allowed[] = {"id",     "predict",       "generate", "score",
+                                          "cancel", "last_event_id", NULL};
     struct cJSON *body = NULL;
     int rc = read_id(out->id, message, "id", err);
 
@@ -108,10 +132,13 @@ static int read_message(struct ws_message *out, struct cJSON *message, const cha
         rc = json_only(message, "", allowed, err);
     if (rc == 0)
         rc = find_verb(out, message, &body, err);
+    if (rc == 0 && out->verb != WS_GENERATE && json_get(message, "last_event_id"))
+        rc =
+            rnn_fail_at(err, RNN_EFORMAT, "last_event_id", -1, "last_event_id: only with generate");
     if (rc < 0)
         return rc;
     return out->verb == WS_CANCEL ? read_cancel(out, message, err)
-                                  : read_body(out, body, session, config, err);
+                                  : read_body(out, body, message, session, config, err);
 }
 
 int ws_message_read(struct ws_message *out, const char *text, size_t len, const char *session,

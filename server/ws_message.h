@@ -2,6 +2,7 @@
  * struct.
  *
  *   {"predict":{…}}  {"generate":{…}}  {"score":{…}}    with the fields of the endpoints
+ *   {"generate":{…},"last_event_id":"…"}                to be taken up where it broke off
  *   {"cancel":ID}
  *
  * each with an `id` of its own, a string or a whole number, if it likes.  No sockets; any thread.

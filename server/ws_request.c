@@ -40,9 +40,9 @@ static void end(struct ws_request *r)
 
 /* ---- Answers ---- */
 
-/* {"id":…,"NAME":JSON} */
+/* {"id":…,"NAME":JSON[,"event_id":…]} */
 static size_t send_named(struct ws *ws, const char *id, const char *name, const char *json,
-                         size_t len)
+                         size_t len, const char *event_id)
 {
     struct buf out = {0};
     size_t unread = 0;
@@ -53,6 +53,10 @@ static size_t send_named(struct ws *ws, const char *id, const char *name, const 
     buf_puts(&out, name);
     buf_puts(&out, "\":");
     buf_put(&out, json, len);
+    if (event_id[0]) {
+        buf_puts(&out, ",\"event_id\":");
+        buf_json_string(&out, event_id, strlen(event_id));
+    }
     buf_putc(&out, '}');
     if (out.failed)
         ws_frames_close(ws->frames, WS_TRY_LATER, "no memory for an answer");
@@ -73,8 +77,8 @@ static void send_error(struct ws *ws, const char *id, enum reply_error error, co
     if (body.failed)
         ws_frames_close(ws->frames, WS_TRY_LATER, "no memory for an answer");
     else
-        (void)send_named(ws, id, "error", body.data + sizeof opening - 1,
-                         body.len - sizeof opening); /* without its closing brace */
+        (void)send_named(ws, id, "error", body.data + sizeof opening - 1, body.len - sizeof opening,
+                         ""); /* without its closing brace */
     buf_free(&body);
 }
 
@@ -85,7 +89,7 @@ static void send_whole(struct sink *sink, struct buf *body)
     if (r->raw)
         (void)ws_send(r->ws, WS_BINARY, body->data, body->len);
     else
-        (void)send_named(r->ws, r->id, "done", body->data, body->len);
+        (void)send_named(r->ws, r->id, "done", body->data, body->len, "");
     buf_free(body);
     end(r);
 }
@@ -97,7 +101,7 @@ static size_t send_events(struct sink *sink, const char *events, size_t len)
     struct event event;
 
     while (event_next(&events, &len, &event))
-        unread = send_named(r->ws, r->id, event.name, event.json, event.len);
+        unread = send_named(r->ws, r->id, event.name, event.json, event.len, event.id);
     if (unread >= (size_t)shard_config(r->ws->shard)->stream_buffer_bytes)
         r->ws->full = true;
     return unread;

@@ -1,6 +1,7 @@
-/* Request bodies: the first byte says for which endpoint, the rest is the body.  Whatever is read
- * keeps the bounds that handlers and tasks rely on; whatever is refused says why; and the stop
- * strings of a request, fed with its own text, let out the same in one piece and byte by byte. */
+/* Request bodies: the first byte says for which endpoint, the rest is the body (or, behind 0xff,
+ * the id of an event, Last-Event-ID).  Whatever is read keeps the bounds that handlers and tasks
+ * rely on; whatever is refused says why; and the stop strings of a request, fed with its own text,
+ * let out the same in one piece and byte by byte. */
 #include <math.h>
 
 #include "base/stop.h"
@@ -212,13 +213,36 @@ static void try_tokens(const char *text, size_t len)
     tokens_request_free(&request);
 }
 
+static void try_resume(const char *text, size_t len)
+{
+    struct resume resume = {0}, again = {0};
+    char *id = malloc(len + 1), written[RESUME_BYTES];
+
+    HOLDS(id);
+    memcpy(id, text, len);
+    id[len] = '\0';
+    if (resume_read(&resume, id)) {
+        HOLDS(resume.given && strlen(id) == len);
+        resume_write(written, &resume);
+        HOLDS(strlen(written) < RESUME_BYTES && resume_read(&again, written));
+        HOLDS(again.start == resume.start && again.seen == resume.seen);
+        HOLDS(again.stream == resume.stream && again.check == resume.check);
+        HOLDS(again.cut == resume.cut);
+    } else {
+        HOLDS(!resume.given);
+    }
+    free(id);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static void (*const tries[])(const char *, size_t) = {try_predict, try_generate, try_score,
                                                           try_session, try_tokens};
     const char *text = (const char *)data + 1;
 
-    if (size > 0)
+    if (size > 0 && data[0] == 0xff)
+        try_resume(text, strnlen(text, size - 1));
+    else if (size > 0)
         tries[data[0] % 5](text, size - 1);
     return 0;
 }

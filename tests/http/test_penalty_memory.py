@@ -120,6 +120,17 @@ def test_a_streamed_text_is_remembered(daemon, how):
     assert got + say(daemon, session, N - 10, **how) == at_once(daemon, 7, how)
 
 
+def test_a_stream_taken_up_remembers_what_it_drew(daemon, how):
+    session, want = behind_prompt(daemon, 7), at_once(daemon, 7, how)
+    body = {"session": session, "max_tokens": 20, **how}
+    with daemon.stream("/generate", body) as stream:
+        seen = [event for event in stream if event.name == "token"][:9]
+    with daemon.stream("/generate", body, headers=[("Last-Event-ID", seen[-1].id)]) as stream:
+        rest = [event.data["token"] for event in stream if event.name == "token"]
+    assert [event.data["token"] for event in seen] + rest == want[:20]
+    assert say(daemon, session, N - 20, **how) == want[20:]
+
+
 def test_a_window_over_everything_is_one_whole_request(daemon, how):
     """With and without a window penalties mean the same, where both see the same."""
     session = daemon.session("kjv")

@@ -260,6 +260,7 @@ static bool try_submit(struct client *client, const char *id, bool stream)
     task->n_out = 5;
     task->n_tokens = 1;
     task->job.stream = stream;
+    task->job.resumable = stream;
     task->job.deadline_ms = 1000;
     job_submit(&task->job);
     return true;
@@ -532,6 +533,109 @@ START_TEST(cancelled_at_every_step)
 }
 END_TEST
 
+static struct task *part_new(struct client *client, const char *id, uint32_t drawn[5],
+                             size_t *n_drawn)
+{
+    struct task *task = task_new(client, id);
+
+    task->keeps_partial = true;
+    task->drawn = drawn;
+    task->n_drawn_out = n_drawn;
+    task->job.stream = true;
+    task->job.resumes = "id"; /* of a session that stands where it began, whatever its number */
+    task->job.stream_number = 7;
+    return task;
+}
+
+/* The client comes back after `at` turns of its stream, and its own session does not keep it
+ * waiting. */
+START_TEST(taken_over_at_every_step)
+{
+    for (size_t at = 0; at < 9; at++) {
+        char id[16];
+        struct client old, fresh;
+        size_t n_old = 0, n_fresh = 0;
+        uint32_t drawn[5], again[5];
+
+        (void)snprintf(id, sizeof(id), "%zu-%d", at, _i);
+        session_make(id);
+        client_init(&old, (unsigned)_i, "k");
+        old.deaf = at % 2 == 1;
+        job_submit(&part_new(&old, id, drawn, &n_old)->job);
+        (void)fake_run_messages();
+        for (size_t i = 0; i < at; i++)
+            (void)turn_all();
+        client_init(&fresh, (unsigned)_i, "k");
+        job_submit(&part_new(&fresh, id, again, &n_fresh)->job);
+        run_all();
+        ck_assert(old.answered);
+        if (strstr(text_of(&old), "done@") != NULL)
+            assert_answer(&old, 200, "done@8");
+        else if (n_old > 0)
+            assert_answer(&old, 200, "stopped@");
+        else
+            assert_answer(&old, old.begun ? 200 : 409, "goes on with this stream");
+        if (n_old < 5)
+            ck_assert_double_gt(fake_metric(&world, "rnnd_cancelled_total{cause=\"superseded\"}"),
+                                0);
+        assert_answer(&fresh, 200, "done@8");
+        ck_assert_uint_eq(n_fresh, 5);
+        ck_assert_mem_eq(drawn, again, n_old * sizeof(*drawn));
+        assert_stands_after(id, again, 5);
+    }
+}
+END_TEST
+
+/* A part of a stream that was cut short leaves the session with what it had of it. */
+START_TEST(what_there_is_of_a_stream_stays)
+{
+    for (size_t at = 0; at < 9; at++) {
+        char id[16];
+        struct client client;
+        size_t n_drawn = 0;
+        uint32_t drawn[5], again[5];
+
+        (void)snprintf(id, sizeof(id), "%zu-%d", at, _i);
+        session_make(id);
+        client_init(&client, (unsigned)_i, "k");
+        job_submit(&part_new(&client, id, drawn, &n_drawn)->job);
+        run_all();
+        assert_answer(&client, 200, "done@8");
+        client_init(&client, (unsigned)_i, "k");
+        job_submit(&part_new(&client, id, again, &n_drawn)->job);
+        (void)fake_run_messages();
+        for (size_t i = 0; i < at; i++)
+            (void)turn_all();
+        if (!client.answered)
+            client_leaves(&client);
+        run_all();
+        buf_free(&client.text);
+        assert_stands_after(id, drawn, 5);
+    }
+}
+END_TEST
+
+START_TEST(a_stream_with_no_way_back_is_refused)
+{
+    struct client client;
+    size_t n_drawn = 0;
+    uint32_t drawn[5];
+    struct task *task;
+
+    client_init(&client, 0, "k");
+    job_submit(&task_new(&client, id_on[_i])->job);
+    run_all();
+    assert_answer(&client, 200, "done@8");
+    client_init(&client, 0, "k");
+    task = part_new(&client, id_on[_i], drawn, &n_drawn);
+    task->job.begin = 3;
+    job_submit(&task->job);
+    run_all();
+    assert_answer(&client, 409, "stands at 8 and knows no way back to 3");
+    ck_assert_uint_eq(look(id_on[_i]).position, 8);
+}
+END_TEST
+
 START_TEST(session_is_deleted_at_every_step)
 {
     for (size_t at = 0; at < 6; at++) {
@@ -678,6 +782,10 @@ static void storm_submit(struct client *client)
     task->job.stream = rand() % 2 == 0;
     task->job.commit = rand() % 3 > 0;
     task->job.reject_busy = rand() % 4 == 0;
+    task->job.resumable = rand() % 2 == 0;
+    task->job.resumes =
+        rand() % 8 == 0 ? "id" : NULL; /* now and then where it may, and over somebody's head */
+    task->job.stream_number = task->job.resumes ? 1 + (uint64_t)rand() % 2 : 0;
     task->job.deadline_ms = rand() % 3 == 0 ? 1 + rand() % 20 : 0;
     job_submit(&task->job);
 }
@@ -798,6 +906,9 @@ int main(void)
     tcase_add_test(tcase, a_wide_job_still_runs);
     tcase_add_loop_test(tcase, client_leaves_at_every_step, 0, 2);
     tcase_add_loop_test(tcase, deadline_passes_at_every_step, 0, 2);
+    tcase_add_loop_test(tcase, taken_over_at_every_step, 0, 2);
+    tcase_add_loop_test(tcase, what_there_is_of_a_stream_stays, 0, 2);
+    tcase_add_loop_test(tcase, a_stream_with_no_way_back_is_refused, 0, 2);
     tcase_add_loop_test(tcase, cancelled_at_every_step, 0, 2);
     tcase_add_loop_test(tcase, session_is_deleted_at_every_step, 0, 2);
     tcase_add_test(tcase, waiting_requests_are_cancelled_and_time_out_alike);

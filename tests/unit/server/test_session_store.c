@@ -31,7 +31,8 @@ static int64_t last_row;
 static struct {
     bool there;
     uint64_t position, memory;
-    uint64_t initial; /* memory of the state that resets go to; 0: none */
+    uint64_t stream, begin; /* its number, 0: none; and the position that it began at */
+    uint64_t initial;       /* memory of the state that resets go to; 0: none */
 } disk[ROWS_MAX];
 
 int64_t store_row(struct store *store)
@@ -70,6 +71,10 @@ static int apply(struct store_task *task)
             return RNN_ENOMEM;
         task->state->position = disk[row].position;
         memcpy(task->state->memory, &disk[row].memory, sizeof(uint64_t));
+        task->stream = disk[row].stream;
+        task->begin = task->stream != 0 ? calloc(1, STATE) : NULL;
+        if (task->begin != NULL)
+            task->begin->position = disk[row].begin;
         if (disk[row].initial != 0) {
             task->initial.state = calloc(1, STATE);
             if (task->initial.state == NULL)
@@ -84,6 +89,8 @@ static int apply(struct store_task *task)
     disk[row].there = true;
     disk[row].position = task->state->position;
     disk[row].memory = memory_of(task->state);
+    disk[row].stream = task->begin != NULL ? task->stream : 0;
+    disk[row].begin = task->begin != NULL ? task->begin->position : 0;
     if (task->kind == STORE_CREATE)
         disk[row].initial = task->initial.state != NULL ? memory_of(task->initial.state) : 0;
     return 0;
@@ -554,6 +561,75 @@ START_TEST(a_snapshot_that_the_disk_lacks_does_not_leave_memory)
     ck_assert_int_eq(enter(&guest, "a"), 0);
     ck_assert_ptr_nonnull(session_point(&guest.hold, "p"));
     session_release(sessions, &guest.hold, NULL, NULL);
+}
+END_TEST
+
+/* ---- Where the last stream began ---- */
+
+/* As of the session in memory, which is loaded where it is not. */
+static uint64_t begin_of(const char *id, uint64_t stream)
+{
+    struct guest guest;
+    uint64_t begin;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all();
+    ck_assert_int_eq(guest.granted, 1);
+    guest.hold.stream = stream;
+    begin = session_begin(&guest.hold)->position;
+    session_release(sessions, &guest.hold, NULL, NULL);
+    return begin;
+}
+
+static void commit_stream(const char *id, uint64_t stream, uint64_t position, int rc)
+{
+    struct guest guest;
+    union room room;
+
+    ck_assert_int_eq(enter(&guest, id), 0);
+    finish_all();
+    guest.hold.stream = stream;
+    room_set(&room, position, position);
+    if (session_save(sessions, &guest.hold, &room.state))
+        (void)finish(rc);
+    session_release(sessions, &guest.hold, rc == 0 ? &room.state : NULL, NULL);
+}
+
+START_TEST(where_a_stream_began_is_written_with_what_it_commits)
+{
+    make("s", 0);
+    commit("s", 5, 5);
+    commit_stream("s", 7, 20, 0);
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
+    commit_stream("s", 7, 30, 0); /* more of it */
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5 && disk[1].position == 30);
+    commit_stream("s", 8, 40, RNN_EIO); /* has not happened, here as there */
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
+    ck_assert_uint_eq(begin_of("s", 7), 5);
+    ck_assert_uint_eq(begin_of("s", 8), 30);
+    commit_stream("s", 8, 40, 0);
+    ck_assert(disk[1].stream == 8 && disk[1].begin == 30);
+    commit("s", 41, 41);
+    ck_assert(disk[1].stream == 0);
+    ck_assert_uint_eq(begin_of("s", 8), 41);
+}
+END_TEST
+
+START_TEST(it_leaves_memory_and_comes_back_with_its_session)
+{
+    make("s", 0);
+    make("other", 0);
+    commit("s", 5, 5);
+    commit_stream("s", 7, 20, 0);
+    world.config.session_memory_bytes = 1;
+    commit("other", 1, 1);
+    ck_assert(!is_resident("s"));
+    world.config.session_memory_bytes = 1 << 20;
+    ck_assert_uint_eq(begin_of("s", 8), 20);
+    ck_assert(is_resident("s"));
+    ck_assert_uint_eq(begin_of("s", 7), 5);
+    commit_stream("s", 7, 25, 0);
+    ck_assert(disk[1].stream == 7 && disk[1].begin == 5);
 }
 END_TEST
 
@@ -1138,6 +1214,8 @@ int main(void)
     tcase_add_test(tcase, a_transient_session_is_never_written);
     tcase_add_test(tcase, writes_keep_their_order);
     tcase_add_test(tcase, a_failed_save_changes_nothing);
+    tcase_add_test(tcase, where_a_stream_began_is_written_with_what_it_commits);
+    tcase_add_test(tcase, it_leaves_memory_and_comes_back_with_its_session);
     tcase_add_test(tcase, what_the_disk_lacks_does_not_leave_memory);
     tcase_add_test(tcase, without_memory_the_save_is_refused);
     tcase_add_test(tcase, what_was_not_even_sent_does_not_leave_memory);

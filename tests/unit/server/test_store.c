@@ -5,10 +5,12 @@
 #include <check.h>
 #include <dirent.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 enum { STATE = sizeof(struct rnn_state) + 4096, GROUP = 100 };
@@ -74,20 +76,58 @@ static struct store_facts facts_of(int64_t row)
     return facts;
 }
 
-static void dispatch(enum store_kind kind, int64_t row, unsigned char fill, const char *point)
+/* A commit of the stream 7, which began at a state of `begin`. */
+static void commit_stream(int64_t row, unsigned char fill, unsigned char begin)
 {
-    static _Alignas(struct rnn_state) unsigned char state[STATE];
     struct store_facts facts = facts_of(row);
+    struct store_task *task = store_task_new(STORE_COMMIT, &facts, NULL);
+
+    ck_assert_ptr_nonnull(task);
+    task->state = malloc(STATE);
+    task->begin = malloc(STATE);
+    ck_assert(task->state != NULL && task->begin != NULL);
+    memset(task->state, fill, STATE);
+    memset(task->begin, begin, STATE);
+    task->stream = 7;
+    task->home = nowhere;
+    store_send(store, task);
+}
+
+/* Of a state whose position is that of the facts, and whose other bytes are alike. */
+static struct store_task *task_of(enum store_kind kind, const struct store_facts *facts,
+                                  unsigned char fill)
+{
+    static _Alignas(struct rnn_state) unsigned char bytes[STATE];
+    struct rnn_state *state = (struct rnn_state *)(void *)bytes;
     bool with_state = kind == STORE_CREATE || kind == STORE_COMMIT || kind == STORE_POINT;
     struct store_task *task;
 
-    memset(state, fill, sizeof(state));
-    task = store_task_new(kind, &facts, with_state ? (const void *)state : NULL);
+    memset(bytes, fill, sizeof(bytes));
+    if (facts->position != 0)
+        state->position = facts->position;
+    task = store_task_new(kind, facts, with_state ? state : NULL);
     ck_assert_ptr_nonnull(task);
+    task->home = nowhere;
+    return task;
+}
+
+static void dispatch(enum store_kind kind, int64_t row, unsigned char fill, const char *point)
+{
+    struct store_facts facts = facts_of(row);
+    struct store_task *task = task_of(kind, &facts, fill);
+
     if (point != NULL)
         (void)snprintf(task->point, sizeof(task->point), "%s", point);
-    task->home = nowhere;
     store_send(store, task);
+}
+
+/* Sends it and waits; it is back[0] then. */
+static const struct store_task *done_with(struct store_task *task)
+{
+    forget_back();
+    store_send(store, task);
+    wait_back(1);
+    return back[0];
 }
 
 /* Sends one and waits; it is back[0] then. */
@@ -161,11 +201,12 @@ static void sql(const char *text)
 }
 
 static size_t n_listed;
+static struct store_facts last_listed;
 
 static void count_one(void *context, const struct store_facts *facts)
 {
     (void)context;
-    ck_assert_str_eq(facts->fingerprint, fingerprint);
+    last_listed = *facts;
     n_listed++;
 }
 
@@ -211,6 +252,23 @@ START_TEST(what_is_sent_in_order_is_done_in_order)
 }
 END_TEST
 
+START_TEST(many_loads_at_once_get_each_its_own)
+{
+    for (int64_t row = 1; row <= GROUP; row++)
+        dispatch(STORE_CREATE, row, (unsigned char)row, NULL);
+    wait_back(GROUP);
+    forget_back();
+    for (size_t i = 0; i < 10; i++)
+        for (int64_t row = 1; row <= GROUP; row++)
+            dispatch(STORE_LOAD, row, 0, NULL);
+    wait_back(10 * GROUP);
+    for (size_t i = 0; i < n_back; i++) {
+        ck_assert_int_eq(back[i]->rc, 0);
+        ck_assert(is_filled(back[i]->state, (unsigned char)back[i]->facts.row));
+    }
+}
+END_TEST
+
 START_TEST(one_at_fault_harms_no_other_of_its_group)
 {
     for (int64_t row = 1; row <= GROUP; row++) {
@@ -249,71 +307,294 @@ START_TEST(points_come_with_their_session_and_go_with_it)
 }
 END_TEST
 
+static bool has_begin(int64_t row, unsigned char fill, unsigned char begin)
+{
+    ck_assert_int_eq(done(STORE_LOAD, row, 0, NULL)->rc, 0);
+    ck_assert(is_filled(back[0]->state, fill));
+    if (back[0]->begin == NULL)
+        return false;
+    ck_assert_uint_eq(back[0]->stream, 7);
+    return is_filled(back[0]->begin, begin);
+}
+
+START_TEST(where_a_stream_began_is_there_until_the_next_commit)
+{
+    for (int64_t row = 1; row <= 2; row++)
+        ck_assert_int_eq(done(STORE_CREATE, row, 1, NULL)->rc, 0);
+    ck_assert(!has_begin(1, 1, 0));
+    for (unsigned char fill = 2; fill < 12; fill++) {
+        forget_back();
+        commit_stream(1, fill, 1);
+        wait_back(1);
+        ck_assert_int_eq(back[0]->rc, 0);
+        ck_assert(has_begin(1, fill, 1));
+    }
+    ck_assert_int_eq(done(STORE_POINT, 1, 9, "p")->rc, 0);
+    reopen();
+    ck_assert(has_begin(1, 11, 1));
+    ck_assert(!has_begin(2, 1, 0));
+    ck_assert_int_eq(done(STORE_COMMIT, 1, 12, NULL)->rc, 0);
+    ck_assert(!has_begin(1, 12, 0));
+}
+END_TEST
+
+START_TEST(damage_to_it_costs_no_session)
+{
+    for (int64_t row = 1; row <= 3; row++) {
+        ck_assert_int_eq(done(STORE_CREATE, row, 1, NULL)->rc, 0);
+        forget_back();
+        commit_stream(row, 2, 1);
+        wait_back(1);
+    }
+    sql("UPDATE state SET begin=x'00' WHERE row=1;"
+        "UPDATE state SET begin=NULL WHERE row=2;"
+        "UPDATE state SET begin=(SELECT begin FROM state WHERE row=1) WHERE row=3;");
+    for (int64_t row = 1; row <= 3; row++)
+        ck_assert(!has_begin(row, 2, 0));
+}
+END_TEST
+
+START_TEST(other_weights_know_no_stream_of_these)
+{
+    struct store_facts facts = facts_of(1);
+    struct store_task *task;
+
+    ck_assert_int_eq(done(STORE_CREATE, 1, 1, NULL)->rc, 0);
+    forget_back();
+    commit_stream(1, 2, 1);
+    wait_back(1);
+    forget_back();
+    task = store_task_new(STORE_MOVE, &facts, NULL);
+    ck_assert_ptr_nonnull(task);
+    memcpy(task->moved_from, fingerprint, sizeof(fingerprint));
+    task->home = nowhere;
+    store_send(store, task);
+    wait_back(1);
+    ck_assert_int_eq(back[0]->rc, 0);
+    ck_assert(!has_begin(1, 2, 0));
+}
+END_TEST
+
 static void create_from(int64_t row, const char *name, unsigned char initial)
 {
     struct store_facts facts = facts_of(row);
-    static _Alignas(struct rnn_state) unsigned char state[STATE];
-    struct store_task *task;
+    struct store_task *task = task_of(STORE_CREATE, &facts, 1);
 
-    forget_back();
-    memset(state, 1, sizeof(state));
-    task = store_task_new(STORE_CREATE, &facts, (const void *)state);
-    ck_assert_ptr_nonnull(task);
     (void)snprintf(task->initial.name, sizeof(task->initial.name), "%s", name);
     if (name[0] == '\0') {
         task->initial.state = malloc(STATE);
         ck_assert_ptr_nonnull(task->initial.state);
         memset(task->initial.state, initial, STATE);
     }
-    task->home = nowhere;
-    store_send(store, task);
-    wait_back(1);
-    ck_assert_int_eq(back[0]->rc, 0);
+    ck_assert_int_eq(done_with(task)->rc, 0);
+}
+
+static void assert_resets(int64_t row, const char *weights, bool to_state)
+{
+    struct store_facts facts = facts_of(row);
+    const struct store_task *task;
+
+    memcpy(facts.fingerprint, weights, sizeof(facts.fingerprint));
+    task = done_with(task_of(STORE_LOAD, &facts, 0));
+    ck_assert_int_eq(task->rc, 0);
+    ck_assert_uint_eq(task->n_points, to_state);
+    ck_assert_str_eq(task->initial.name, to_state ? "" : "calm");
+    ck_assert_int_eq(task->initial.state != NULL, to_state);
+    ck_assert(!to_state || is_filled(task->initial.state, 7));
+}
+
+static const char moved_to[] = "ffffffffffffffff0123456789abcdef0123456789abcdef0123456789abcdef";
+
+static struct store_task *move_of(int64_t row, const char *from)
+{
+    struct store_facts facts = facts_of(row);
+    struct store_task *task;
+
+    facts.used_ms = 77;
+    memcpy(facts.fingerprint, moved_to, sizeof(facts.fingerprint));
+    task = task_of(STORE_MOVE, &facts, 0);
+    memcpy(task->moved_from, from, sizeof(task->moved_from));
+    return task;
 }
 
 /* Beside the snapshots, and none of them; also when the session goes over to other weights. */
 START_TEST(where_a_reset_goes_is_kept_with_the_session)
 {
-    char other[65];
-
     create_from(1, "", 7);
     create_from(2, "calm", 0);
     ck_assert_int_eq(done(STORE_POINT, 1, 2, "a")->rc, 0);
-    memcpy(other, fingerprint, sizeof(other));
-    other[0] = other[0] == '0' ? '1' : '0';
-    for (int moved = 0; moved < 2; moved++) {
-        for (int64_t row = 1; row <= 2; row++) {
-            struct store_facts facts = facts_of(row);
-            struct store_task *task;
-
-            if (moved)
-                memcpy(facts.fingerprint, other, sizeof(other));
-            forget_back();
-            task = store_task_new(STORE_LOAD, &facts, NULL);
-            task->home = nowhere;
-            store_send(store, task);
-            wait_back(1);
-            ck_assert_int_eq(back[0]->rc, 0);
-            ck_assert_uint_eq(back[0]->n_points, row == 1);
-            ck_assert_str_eq(back[0]->initial.name, row == 1 ? "" : "calm");
-            ck_assert_int_eq(back[0]->initial.state != NULL, row == 1);
-            ck_assert(row == 2 || is_filled(back[0]->initial.state, 7));
-            if (moved)
-                continue;
-            forget_back();
-            memcpy(facts.fingerprint, other, sizeof(other));
-            task = store_task_new(STORE_MOVE, &facts, NULL);
-            memcpy(task->moved_from, fingerprint, sizeof(task->moved_from));
-            task->home = nowhere;
-            store_send(store, task);
-            wait_back(1);
-            ck_assert_int_eq(back[0]->rc, 0);
-        }
-        reopen();
+    for (int64_t row = 1; row <= 2; row++) {
+        assert_resets(row, fingerprint, row == 1);
+        ck_assert_int_eq(done_with(move_of(row, fingerprint))->rc, 0);
     }
+    reopen();
+    for (int64_t row = 1; row <= 2; row++)
+        assert_resets(row, moved_to, row == 1);
     forget_back();
     sql("UPDATE point SET image=zeroblob(70) WHERE name='=name'");
     ck_assert_int_eq(done(STORE_LOAD, 2, 0, NULL)->rc, RNN_ESHAPE); /* of other weights now */
+}
+END_TEST
+
+/* ---- Moves ---- */
+
+/* A session at 9, with a snapshot. */
+static void create_to_move(void)
+{
+    struct store_facts facts = facts_of(1);
+
+    facts.position = 9;
+    ck_assert_int_eq(done_with(task_of(STORE_CREATE, &facts, 1))->rc, 0);
+    ck_assert_int_eq(done(STORE_POINT, 1, 2, "a")->rc, 0);
+}
+
+/* Listed and loaded as of these weights, and of no others. */
+static void assert_stands_on(const char *weights, const char *not_on)
+{
+    struct store_facts facts = facts_of(1);
+    const struct store_task *task;
+
+    ck_assert_uint_eq(listed(), 1);
+    ck_assert_str_eq(last_listed.fingerprint, weights);
+    ck_assert_uint_eq(last_listed.position, 9);
+    memcpy(facts.fingerprint, weights, sizeof(facts.fingerprint));
+    task = done_with(task_of(STORE_LOAD, &facts, 0));
+    ck_assert_int_eq(task->rc, 0);
+    ck_assert_uint_eq(task->state->position, 9);
+    ck_assert_uint_eq(task->n_points, 1);
+    ck_assert_str_eq(task->points[0].name, "a");
+    ck_assert(is_filled(task->points[0].state, 2));
+    memcpy(facts.fingerprint, not_on, sizeof(facts.fingerprint));
+    ck_assert_int_eq(done_with(task_of(STORE_LOAD, &facts, 0))->rc, RNN_ESHAPE);
+}
+
+START_TEST(a_move_takes_all_of_a_session_to_other_weights)
+{
+    create_to_move();
+    assert_stands_on(fingerprint, moved_to);
+    ck_assert_int_eq(done_with(move_of(1, fingerprint))->rc, 0);
+    ck_assert_ptr_null(back[0]->state); /* nothing of it is handed out */
+    assert_stands_on(moved_to, fingerprint);
+    ck_assert_int_eq(last_listed.used_ms, 77);
+    reopen();
+    assert_stands_on(moved_to, fingerprint);
+}
+END_TEST
+
+START_TEST(a_move_from_other_weights_than_it_has_changes_nothing)
+{
+    create_to_move();
+    ck_assert_int_eq(done_with(move_of(1, moved_to))->rc, RNN_ESHAPE);
+    assert_stands_on(fingerprint, moved_to);
+    ck_assert_int_eq(last_listed.used_ms, 6);
+    sql("UPDATE point SET image=x'00'"); /* damage, of which nothing is taken over either */
+    ck_assert_int_eq(done_with(move_of(1, fingerprint))->rc, RNN_EFORMAT);
+    ck_assert_uint_eq(listed(), 1);
+    ck_assert_str_eq(last_listed.fingerprint, fingerprint);
+}
+END_TEST
+
+START_TEST(a_move_of_nobody_is_told)
+{
+    create_to_move();
+    ck_assert_int_eq(done_with(move_of(2, fingerprint))->rc, RNN_ENOENT);
+    ck_assert_uint_eq(listed(), 1);
+}
+END_TEST
+
+/* ---- Death and damage ---- */
+
+enum { MORTALS = 8, DEATHS = 12 };
+
+/* Commits one after another to each of MORTALS sessions, telling `fd` what was acknowledged; until
+ * it is killed.  used_ms is a thousand times the position. */
+_Noreturn static void live(int fd, uint64_t position)
+{
+    open_store();
+    for (;; position++) {
+        for (int64_t row = 1; row <= MORTALS; row++) {
+            struct store_facts facts = facts_of(row);
+
+            facts.position = position;
+            facts.used_ms = 1000 * (int64_t)position;
+            store_send(store, task_of(position == 1 ? STORE_CREATE : STORE_COMMIT, &facts, 0));
+        }
+        wait_back(MORTALS);
+        forget_back();
+        if (write(fd, &position, sizeof(position)) != (ssize_t)sizeof(position))
+            abort();
+    }
+}
+
+/* Kills it some acknowledgements later; the newest that it told. */
+static uint64_t live_and_die(uint64_t position, int deaths)
+{
+    int pipes[2];
+    pid_t child;
+
+    ck_assert_int_eq(pipe(pipes), 0);
+    child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child == 0)
+        live(pipes[1], position);
+    (void)close(pipes[1]);
+    for (int i = 0; i < 3 + 7 * deaths; i++)
+        ck_assert_int_eq(read(pipes[0], &position, sizeof(position)), sizeof(position));
+    ck_assert_int_eq(kill(child, SIGKILL), 0);
+    while (read(pipes[0], &position, sizeof(position)) == (ssize_t)sizeof(position))
+        ;
+    (void)close(pipes[0]);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    return position;
+}
+
+static void assert_agrees(void *context, const struct store_facts *facts)
+{
+    uint64_t *positions = context;
+
+    positions[facts->row - 1] = facts->position;
+    ck_assert_int_eq(facts->used_ms, 1000 * (int64_t)facts->position);
+    n_listed++;
+}
+
+START_TEST(facts_and_state_agree_whenever_it_is_killed)
+{
+    uint64_t positions[MORTALS], acknowledged = 0;
+
+    for (int deaths = 0; deaths < DEATHS; deaths++) {
+        forget_back();
+        store_close(store);
+        acknowledged = live_and_die(acknowledged + 1, deaths);
+        open_store();
+        n_listed = 0;
+        ck_assert_int_eq(store_each(store, assert_agrees, positions, NULL), 0);
+        ck_assert_uint_eq(n_listed, MORTALS);
+        for (int64_t row = 1; row <= MORTALS; row++) {
+            ck_assert_uint_ge(positions[row - 1], acknowledged);
+            ck_assert_uint_le(positions[row - 1], acknowledged + 1);
+            ck_assert_int_eq(done(STORE_LOAD, row, 0, NULL)->rc, 0);
+            ck_assert_uint_eq(back[0]->state->position, positions[row - 1]);
+        }
+    }
+}
+END_TEST
+
+START_TEST(a_store_of_an_older_form_is_refused_and_says_what_to_do)
+{
+    struct rnn_err err = {0};
+
+    ck_assert_int_eq(done(STORE_CREATE, 1, 1, NULL)->rc, 0);
+    forget_back();
+    store_close(store);
+    sql("PRAGMA user_version=2");
+    store = NULL;
+    ck_assert_int_eq(store_open(&store, dir, STORE_PROCESS, &err), RNN_EFORMAT);
+    ck_assert_ptr_null(store);
+    ck_assert_ptr_nonnull(strstr(err.text, "form 2"));
+    ck_assert_ptr_nonnull(strstr(err.text, "move the file away"));
+    sql("PRAGMA user_version=3");
+    open_store(); /* it is as it was */
+    ck_assert_uint_eq(listed(), 1);
 }
 END_TEST
 
@@ -388,9 +669,18 @@ int main(void)
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, a_load_sees_what_was_done_before_it);
     tcase_add_test(tcase, what_is_sent_in_order_is_done_in_order);
+    tcase_add_test(tcase, many_loads_at_once_get_each_its_own);
     tcase_add_test(tcase, one_at_fault_harms_no_other_of_its_group);
     tcase_add_test(tcase, points_come_with_their_session_and_go_with_it);
+    tcase_add_test(tcase, where_a_stream_began_is_there_until_the_next_commit);
+    tcase_add_test(tcase, damage_to_it_costs_no_session);
+    tcase_add_test(tcase, other_weights_know_no_stream_of_these);
     tcase_add_test(tcase, where_a_reset_goes_is_kept_with_the_session);
+    tcase_add_test(tcase, a_move_takes_all_of_a_session_to_other_weights);
+    tcase_add_test(tcase, a_move_from_other_weights_than_it_has_changes_nothing);
+    tcase_add_test(tcase, a_move_of_nobody_is_told);
+    tcase_add_test(tcase, facts_and_state_agree_whenever_it_is_killed);
+    tcase_add_test(tcase, a_store_of_an_older_form_is_refused_and_says_what_to_do);
     tcase_add_test(tcase, damaged_rows_are_told_and_passed_over);
     tcase_add_test(tcase, what_is_listed_may_be_removed_meanwhile);
     tcase_add_test(tcase, rows_are_not_given_twice);

@@ -53,9 +53,9 @@ int fdatasync(int fd)
 
 static void open_with(const struct store_fold_limits *with)
 {
-    ck_assert_int_eq(db_open(&writer, path, STORE_PROCESS, NULL), 0);
-    ck_assert_int_eq(db_open(&reader, path, STORE_PROCESS, NULL), 0);
-    ck_assert_int_eq(db_open(&folder, path, STORE_PROCESS, NULL), 0);
+    ck_assert_int_eq(db_open(&writer, path, STORE_PROCESS, 1024, NULL), 0);
+    ck_assert_int_eq(db_open(&reader, path, STORE_PROCESS, 1024, NULL), 0);
+    ck_assert_int_eq(db_open(&folder, path, STORE_PROCESS, 1024, NULL), 0);
     ck_assert_int_eq(store_fold_start(&fold, folder, with, NULL), 0);
 }
 
@@ -170,6 +170,8 @@ static bool commit_next(size_t i)
 
 static void assert_all(size_t n_commits)
 {
+    close_all(); /* the reader's connection may have been of another thread */
+    open_with(&limits);
     for (size_t i = n_commits - SESSIONS; i < n_commits; i++)
         ck_assert_uint_eq(read_one(1 + (int64_t)(i % SESSIONS)), (unsigned char)(i / SESSIONS));
 }

@@ -112,6 +112,8 @@ static const struct {
     bool streams;
 } generates[] = {{"{}", true},
                  {"{\"stream\":true}", true},
+                 {"{\"stream\":null}", true},
+                 {"{\"return\":[\"hidden\"]}", true},
                  {"{\"stream\":false}", false},
                  {"{\"n\":3,\"commit\":false}", true},
                  {"{\"n\":1,\"best_of\":3,\"commit\":false}", false},
@@ -128,6 +130,53 @@ START_TEST(a_generate_streams_where_it_can)
     ck_assert_int_eq(message.verb, WS_GENERATE);
     ck_assert_int_eq(message.generate.stream, generates[_i].streams);
     ws_message_free(&message);
+}
+END_TEST
+
+START_TEST(a_generate_may_go_on_where_it_broke_off)
+{
+    struct ws_message message;
+    struct rnn_err err;
+
+    ck_assert_int_eq(read_text(&message,
+                               "{\"generate\":{\"top_k\":3},\"last_event_id\":\"1f-2-3-0badcafe\"}",
+                               &err),
+                     0);
+    ck_assert(message.generate.resume.given);
+    ck_assert_uint_eq(message.generate.resume.start, 0x1f);
+    ck_assert_uint_eq(message.generate.resume.check, 0x0badcafe);
+    ck_assert_str_eq(message.generate.resume_by, "last_event_id");
+    ck_assert_uint_ne(message.generate.check, 0);
+    ws_message_free(&message);
+}
+END_TEST
+
+START_TEST(the_same_request_has_the_same_check_value)
+{
+    static const struct {
+        const char *body;
+        bool same;
+    } bodies[] = {{"{\"top_k\":3,\"stop\":[\"a\"]}", true},
+                  {"{\"stop\":[\"a\"], \"top_k\":3.0}", true},
+                  {"{\"stop\":[\"a\"],\"top_k\":3,\"stream\":true,\"input\":\"x\"}", true},
+                  {"{\"stop\":[\"a\"],\"top_k\":3,\"seed\":null,\"deadline_ms\":9}", true},
+                  {"{\"stop\":[\"a\"]}", false},
+                  {"{\"stop\":[\"b\"],\"top_k\":3}", false},
+                  {"{\"stop\":[\"a\",\"a\"],\"top_k\":3}", false},
+                  {"{\"stop\":[\"a\"],\"max_tokens\":3}", false},
+                  {"{\"stop\":[\"a\"],\"top_k\":3,\"echo\":false}", false}};
+    struct ws_message message;
+    struct rnn_err err;
+    uint64_t check = 0;
+    char text[200];
+
+    for (size_t i = 0; i < sizeof bodies / sizeof bodies[0]; i++) {
+        snprintf(text, sizeof text, "{\"generate\":%s}", bodies[i].body);
+        ck_assert_msg(read_text(&message, text, &err) == 0, "%s", err.text);
+        check = i == 0 ? message.generate.check : check;
+        ck_assert_int_eq(message.generate.check == check, bodies[i].same);
+        ws_message_free(&message);
+    }
 }
 END_TEST
 
@@ -159,6 +208,9 @@ static const struct {
     {"{\"id\":1,\"predict\":[]}", "1", "predict", RNN_ETYPE},
     {"{\"id\":1,\"predict\":{\"max_tokens\":1}}", "1", "max_tokens", RNN_EFORMAT},
     {"{\"id\":1,\"generate\":{\"max_tokens\":101}}", "1", "max_tokens", RNN_ERANGE},
+    {"{\"id\":1,\"generate\":{},\"last_event_id\":\"x\"}", "1", "last_event_id", RNN_EFORMAT},
+    {"{\"id\":1,\"generate\":{},\"last_event_id\":1}", "1", "last_event_id", RNN_ETYPE},
+    {"{\"id\":1,\"score\":{},\"last_event_id\":\"x\"}", "1", "last_event_id", RNN_EFORMAT},
     {"{\"id\":1,\"score\":{\"input\":\"x\",\"inputs\":[\"y\"]}}", "1", "inputs", RNN_EFORMAT},
 };
 
@@ -215,6 +267,8 @@ int main(void)
     tcase_add_test(tcase, the_longest_id_fits);
     tcase_add_test(tcase, bodies_are_bound_to_the_session);
     LOOP(tcase, a_generate_streams_where_it_can, generates);
+    tcase_add_test(tcase, a_generate_may_go_on_where_it_broke_off);
+    tcase_add_test(tcase, the_same_request_has_the_same_check_value);
     tcase_add_test(tcase, cancels_name_an_id);
     LOOP(tcase, all_else_is_refused_by_name, refused);
     tcase_add_test(tcase, binary_messages_are_frames);
