@@ -251,9 +251,13 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
     return 0;
 }
 
-void session_touch(const struct sessions *sessions, struct session *session)
+void session_touch(struct sessions *sessions, struct session *session)
 {
+    bool nearer = sessions->shard->now_unix_ms < session->used_ms; /* the clock has been set back */
+
     session->used_ms = sessions->shard->now_unix_ms;
+    if (nearer && !session->deleted)
+        wheel_move(&sessions->wheel, &session->due);
 }
 
 void session_view_fill(const struct session *session, struct session_view *view)
@@ -378,8 +382,7 @@ static struct session *session_new(struct sessions *sessions, const struct sessi
     (void)session_points_count(session);
     session->seed = spec->state != NULL && spec->seed == 0 ? spec->state->rng.seed : spec->seed;
     session->ttl_s = ttl_s(sessions, spec->ttl_s);
-    session->created_ms = sessions->shard->now_unix_ms;
-    session_touch(sessions, session);
+    session->created_ms = session->used_ms = sessions->shard->now_unix_ms;
     return session;
 }
 

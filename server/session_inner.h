@@ -182,7 +182,7 @@ session_result session_find(struct sessions *sessions, const char *id, const cha
                             struct session **out);
 
 /* It was used now. */
-void session_touch(const struct sessions *sessions, struct session *session);
+void session_touch(struct sessions *sessions, struct session *session);
 
 /* Of the weights that it stands on, served or not. */
 static inline const char *session_fingerprint(const struct session *session)

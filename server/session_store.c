@@ -181,7 +181,7 @@ static bool send_task(struct sessions *sessions, struct session *session, struct
     task->user[1] = hold;
     if (is_of_state(change->kind)) {
         session->unsent = false;
-        session->used_ms = facts.used_ms;
+        session_touch(sessions, session);
     }
     session->n_tasks++;
     sessions->n_tasks++;

@@ -487,7 +487,7 @@ def test_an_empty_id_is_none(daemon):
 
 # more than the kernel's buffers take
 WIDE = {"model": "kjv", "input": "And God said, ", "max_tokens": 400, "seed": 7, "return": ["cell", "gates"]}
-NARROW = ["--stream-buffer-bytes", "4096"]
+NARROW = ["--stream-buffer-bytes", "4096", "--idle-timeout-s", "3600"]  # however slow this machine is
 
 
 def stalled(daemon, body):
@@ -683,6 +683,27 @@ def test_dropped_killed_and_taken_up(stored, kind):
     heard.resume(daemon, of(body, other))
     assert heard.events == events and result(heard.done, "session") == result(done, "session")
     assert state_of(daemon, one) == state_of(daemon, other)
+
+
+def test_a_session_that_remembers_what_penalties_count(stored):
+    """Its memory is part of where the stream began."""
+    body, _ = KINDS["penalties"]
+    daemon = stored()
+    one, other = (daemon.session(penalty_memory=64) for _ in range(2))
+    for session in (one, other):
+        daemon.ok("/generate", {"session": session, "input": "In the ", "max_tokens": 40, "seed": 5})
+    events, _, done = whole(daemon, of(body, one))
+    heard = Heard()
+    for n in (3, 9):
+        drop(daemon, heard, other, body, n)
+        kill(daemon)
+        daemon = stored()
+    heard.resume(daemon, of(body, other))
+    assert heard.events == events and result(heard.done, "session") == result(done, "session")
+    assert state_of(daemon, one) == state_of(daemon, other)
+    forgetful = daemon.session()
+    daemon.ok("/generate", {"session": forgetful, "input": "In the ", "max_tokens": 40, "seed": 5})
+    assert whole(daemon, of(body, forgetful))[0] != events  # it does matter here
 
 
 @pytest.mark.parametrize("durability", ["none", "process"])
