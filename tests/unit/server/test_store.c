@@ -637,6 +637,8 @@ START_TEST(damaged_rows_are_told_and_passed_over)
 }
 END_TEST
 
+static size_t deepest;
+
 static void remove_it(void *context, const struct store_facts *facts)
 {
     struct store_task *task = store_task_new(STORE_REMOVE, facts, NULL);
@@ -644,6 +646,8 @@ static void remove_it(void *context, const struct store_facts *facts)
     (void)context;
     n_listed++;
     store_send(store, task); /* nobody waits */
+    if (store_depth(store) > deepest)
+        deepest = store_depth(store);
 }
 
 START_TEST(what_is_listed_may_be_removed_meanwhile)
@@ -654,9 +658,10 @@ START_TEST(what_is_listed_may_be_removed_meanwhile)
         dispatch(STORE_CREATE, row, 1, NULL);
     wait_back(MANY);
     reopen();
-    n_listed = 0;
+    n_listed = deepest = 0;
     ck_assert_int_eq(store_each(store, remove_it, NULL, NULL), 0);
     ck_assert_uint_eq(n_listed, MANY);
+    ck_assert_uint_le(deepest, 2048); /* they do not pile up */
     ck_assert_int_eq(done(STORE_CREATE, MANY + 1, 9, NULL)->rc, 0);
     ck_assert_uint_eq(listed(), 1);
 }
