@@ -159,6 +159,26 @@ static int tell_log(const struct bench_daemon *daemon)
     return cli_fail("the daemon does not get ready; its log ends:\n%s", tail);
 }
 
+/* A signal that comes between the fork and the program's own handlers ends the child: the handler
+ * that it inherits, and the program then knows nothing of, would swallow the one that stops it. */
+static pid_t fork_to_be_stopped(void)
+{
+    sigset_t ends, before;
+    pid_t pid;
+
+    sigemptyset(&ends);
+    sigaddset(&ends, SIGINT);
+    sigaddset(&ends, SIGTERM);
+    (void)sigprocmask(SIG_BLOCK, &ends, &before);
+    pid = fork();
+    if (pid == 0) {
+        (void)signal(SIGINT, SIG_DFL);
+        (void)signal(SIGTERM, SIG_DFL);
+    }
+    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    return pid;
+}
+
 int bench_daemon_start(struct bench_daemon *daemon)
 {
     int64_t begun_ms = client_now_ms();
@@ -170,7 +190,7 @@ int bench_daemon_start(struct bench_daemon *daemon)
     if (log < 0)
         return cli_fail("%s: %s", path, strerror(errno));
     fflush(NULL);
-    daemon->pid = fork();
+    daemon->pid = fork_to_be_stopped();
     if (daemon->pid == 0)
         become_daemon(daemon, log);
     close(log);

@@ -74,7 +74,8 @@ static int make_memory(struct engine *engine, struct rnn_err *err)
 
     if (rc < 0)
         return rc;
-    engine->state = calloc(1, engine->info->state_bytes);
+    engine->state_bytes = engine->info->state_bytes;
+    engine->state = calloc(1, engine->state_bytes);
     engine->logits = calloc(engine->info->output_size, sizeof *engine->logits);
     if (!engine->state || !engine->logits)
         return rnn_fail(err, RNN_ENOMEM, "out of memory");
@@ -128,19 +129,28 @@ void engine_close(struct engine *engine)
 
 /* ---- Steps ---- */
 
-bool engine_is_language_model(const struct rnn_model_info *info)
-{
-    return info->language_model;
-}
-
 bool engine_decodes(const struct rnn_model_info *info)
 {
     return info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ;
 }
 
+int engine_remember(struct engine *engine, size_t window)
+{
+    size_t bytes = rnn_state_bytes(engine->model, window);
+    struct rnn_state *state = calloc(1, bytes);
+
+    if (!state)
+        return cli_fail("out of memory");
+    free(engine->state);
+    engine->state = state;
+    engine->state_bytes = bytes;
+    return CLI_OK;
+}
+
 void engine_reset(struct engine *engine, uint64_t seed)
 {
     rnn_state_init(engine->model, engine->state, seed);
+    rnn_state_forget(engine->model, engine->state, engine->state_bytes);
 }
 
 int engine_begin(struct engine *engine, const struct rnn_walk_input *input)
@@ -181,6 +191,7 @@ static void step(struct engine *engine, struct rnn_row row, bool want)
 void engine_token(struct engine *engine, uint32_t token, bool want)
 {
     step(engine, (struct rnn_row){.input = RNN_ROW_TOKEN, .token = token}, want);
+    rnn_state_remember(engine->model, engine->state, engine->state_bytes, token, true);
 }
 
 void engine_frame(struct engine *engine, const float *frame)

@@ -10,7 +10,8 @@ struct engine {
     struct rnn_model *model;
     const struct rnn_model_info *info;
     struct rnn_scratch *scratch;
-    struct rnn_state *state;
+    struct rnn_state *state; /* [state_bytes] */
+    size_t state_bytes;
     float *logits;         /* [output_size] of the last step that wanted them */
     struct rnn_walk *walk; /* of the input; NULL: none was begun */
 };
@@ -24,10 +25,13 @@ void engine_close(struct engine *engine);
 /* The path of the model that `name` means, in out[cap]; false after printing why not. */
 bool engine_find(const struct config *config, const char *name, char *out, size_t cap);
 
-/* Whether the model predicts its own next token; whether it writes about an input (captioners,
- * translators).  Those of either kind can write and be scored. */
-bool engine_is_language_model(const struct rnn_model_info *info);
+/* Whether the model writes about an input (captioners, translators).  They and language models can
+ * write and be scored. */
 bool engine_decodes(const struct rnn_model_info *info);
+
+/* From now on, with engine_reset(), the state remembers the last `window` tokens.  Returns CLI_OK,
+ * or the exit status after printing why not. */
+int engine_remember(struct engine *engine, size_t window);
 
 /* Back to the initial state, with this seed. */
 void engine_reset(struct engine *engine, uint64_t seed);
@@ -40,7 +44,8 @@ int engine_begin(struct engine *engine, const struct rnn_walk_input *input);
  * where there is none, or a signal arrived. */
 bool engine_next(struct engine *engine, size_t *step);
 
-/* One time step behind the input; with `want`, engine->logits are those after it. */
+/* One time step behind the input; with `want`, engine->logits are those after it.  A token counts
+ * as drawn. */
 void engine_token(struct engine *engine, uint32_t token, bool want);
 void engine_frame(struct engine *engine, const float *frame);
 

@@ -27,6 +27,7 @@ static const struct cli_option options[] = {
     {"repetition-penalty", "X", "divide the logits of what stood in the text (default: 1)"},
     {"presence-penalty", "X", "lower the logits of what was generated (default: 0)"},
     {"frequency-penalty", "X", "the same for each time it was (default: 0)"},
+    {"penalty-memory", "N", "the penalties look back on the last N tokens; 0: on all (default: 0)"},
     {"seed", "N", "the same seed draws the same text on every machine (default: a random one)"},
     {"stop", "TEXT", "end before TEXT; may be given several times"},
     {"n", "N", "write N texts, separated by lines of '---' (default: 1)"},
@@ -49,6 +50,7 @@ static const char *const of_draws[] = {"top-k",
                                        "repetition-penalty",
                                        "presence-penalty",
                                        "frequency-penalty",
+                                       "penalty-memory",
                                        NULL};
 
 /* The first of `names` that was given; NULL: none. */
@@ -82,7 +84,7 @@ int generate_end_line(struct generate *g, const char *more)
 
 void generate_restart(struct generate *g, int64_t index)
 {
-    memcpy(g->engine.state, g->start, g->engine.info->state_bytes);
+    memcpy(g->engine.state, g->start, g->engine.state_bytes);
     memcpy(g->engine.logits, g->first, g->engine.info->output_size * sizeof *g->first);
     g->engine.state->rng.stream += (uint32_t)index;
 }
@@ -136,7 +138,7 @@ static int read_prompt(struct generate *g)
     size_t step;
     int status;
 
-    g->start = malloc(info->state_bytes);
+    g->start = malloc(g->engine.state_bytes);
     g->first = malloc(info->output_size * sizeof *g->first);
     if (!g->start || !g->first)
         return cli_fail("out of memory");
@@ -144,7 +146,10 @@ static int read_prompt(struct generate *g)
     status = engine_begin(&g->engine, &input);
     while (status == CLI_OK && engine_next(&g->engine, &step))
         ;
-    memcpy(g->start, g->engine.state, info->state_bytes);
+    for (size_t i = 0; i < g->prompt.n && g->window > 0; i++)
+        rnn_state_remember(g->engine.model, g->engine.state, g->engine.state_bytes,
+                           g->prompt.ids[i], false);
+    memcpy(g->start, g->engine.state, g->engine.state_bytes);
     memcpy(g->first, g->engine.logits, info->output_size * sizeof *g->first);
     return status;
 }
@@ -221,6 +226,7 @@ static bool read_options(struct generate *g, const struct cli_args *args)
     bool good = read_sampling(&g->sampling, args);
 
     good &= cli_whole(args, "max-tokens", 0, INT64_MAX, &g->max_tokens);
+    good &= cli_whole(args, "penalty-memory", 0, RNN_RECENT_MAX, &g->window);
     good &= cli_whole(args, "seed", 0, SEED_MAX - 1, &g->seed);
     good &= cli_whole(args, "n", 1, 1024, &g->n);
     good &= read_stops(g, args);
@@ -270,7 +276,7 @@ static int check_model(struct generate *g, const struct cli_args *args)
 
     if (info->writes_frames)
         return check_frames(g, args);
-    if (!engine_is_language_model(info) && !engine_decodes(info))
+    if (!info->language_model && !engine_decodes(info))
         return cli_fail("model %s: only a model whose output can be its next input, a token or a "
                         "frame, can generate",
                         info->name);
@@ -280,6 +286,8 @@ static int check_model(struct generate *g, const struct cli_args *args)
         return cli_fail("--stop: this model has no vocabulary, so it writes no text");
     if (g->echo && engine_decodes(info))
         return cli_fail("--echo: this model writes about its input, it does not continue it");
+    if (g->window > 0 && !info->language_model)
+        return cli_fail("--penalty-memory: only of a model that goes on with its own text");
     if (!cli_given(args, "max-tokens") && info->max_len > 0 &&
         (int64_t)info->max_len < g->max_tokens)
         g->max_tokens = (int64_t)info->max_len;
@@ -307,6 +315,8 @@ static int run(const struct cli_args *args)
         status = cli_fail("out of memory");
     if (status == CLI_OK)
         status = find_seed(&g);
+    if (status == CLI_OK && g.window > 0)
+        status = engine_remember(&g.engine, (size_t)g.window);
     if (status == CLI_OK)
         status = feed_read(&g.prompt, &g.engine, args, args->operands[1]);
     if (status == CLI_OK)

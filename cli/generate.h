@@ -17,6 +17,7 @@ struct generate {
     size_t n_stop;
     struct stop_set stops;
     int64_t max_tokens, seed, n, beam_width; /* beam_width 0: texts are drawn */
+    int64_t window;                          /* tokens that penalties look back on; 0: all */
     float length_penalty;
     bool echo, json, csv;
 

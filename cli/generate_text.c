@@ -58,6 +58,17 @@ static void put_prompt(struct drawing *d)
     }
 }
 
+/* With a window penalties look at what it holds, and at nothing else. */
+static void recall(struct drawing *d)
+{
+    const struct engine *engine = &d->g->engine;
+    const struct rnn_recent *recent =
+        rnn_state_recent(engine->model, engine->state, engine->state_bytes);
+
+    if (recent)
+        rnn_sampler_recall(d->sampler, recent);
+}
+
 /* Draws until the text ends; false where it could not be printed. */
 static bool draw(struct drawing *d)
 {
@@ -69,6 +80,7 @@ static bool draw(struct drawing *d)
     for (int64_t i = 0; i < g->max_tokens && written && !signals_arrived(); i++) {
         if (i > 0)
             engine_token(&g->engine, token, true);
+        recall(d);
         /* nothing is banned here, so there is always something to draw */
         (void)rnn_sample(d->sampler, g->engine.logits, &g->engine.state->rng, &token);
         rnn_sampler_observe(d->sampler, token, true);

@@ -82,7 +82,7 @@ static int choose_steps(struct predict *p, const struct cli_args *args)
     const struct rnn_model_info *info = p->engine.info;
     bool answers_steps = info->topology == RNN_SYNCED || info->topology == RNN_REPEAT;
 
-    p->all = steps ? strcmp(steps, "all") == 0 : answers_steps && !engine_is_language_model(info);
+    p->all = steps ? strcmp(steps, "all") == 0 : answers_steps && !info->language_model;
     if (p->all && !answers_steps)
         return cli_fail("--steps: this model has an output at its last step only");
     return CLI_OK;

@@ -221,7 +221,7 @@ static int score_all(struct score *s)
 {
     bool ids = cli_given(s->args, "ids");
 
-    if (!engine_is_language_model(s->engine.info))
+    if (!s->engine.info->language_model)
         return score_pairs(s);
     return ids ? score_ids(s) : score_text(s);
 }
@@ -230,7 +230,7 @@ static int check_model(const struct score *s)
 {
     const struct rnn_model_info *info = s->engine.info;
 
-    if (!engine_is_language_model(info) && !score_in_pairs(info))
+    if (!info->language_model && !score_in_pairs(info))
         return cli_fail("model %s: only tokens and labels can be scored; this model gives %s",
                         info->name,
                         info->activation == RNN_HEAD_SIGMOID ? "independent labels" : "numbers");

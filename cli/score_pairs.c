@@ -11,8 +11,8 @@
 
 bool score_in_pairs(const struct rnn_model_info *info)
 {
-    return engine_decodes(info) || (info->has_head && info->activation == RNN_HEAD_SOFTMAX &&
-                                    !engine_is_language_model(info));
+    return engine_decodes(info) ||
+           (info->has_head && info->activation == RNN_HEAD_SOFTMAX && !info->language_model);
 }
 
 /* ---- What should come out ---- */

@@ -5,18 +5,14 @@
  * `next` is the slot of the next token, which is the oldest one's where the ring is full; slots
  * that hold no token yet are zero.  An id takes 31 bits, the highest one says that the token was
  * drawn.  Any thread; a state is its owner's. */
+#include "core/recent.h"
+
 #include <string.h>
 
 #include "core/rnn.h"
 #include "core/spec.h"
 
-#define DRAWN 0x80000000u
-
-struct rnn_recent {
-    uint32_t size, n, next;
-    uint32_t tokens[];
-};
-_Static_assert(RNN_INPUT_MAX <= DRAWN, "an id leaves the highest bit free");
+_Static_assert(RNN_INPUT_MAX <= RECENT_DRAWN, "an id leaves the highest bit free");
 
 /* ---- Sizes ---- */
 
@@ -67,10 +63,12 @@ static void push(struct rnn_recent *ring, uint32_t entry)
     ring->n += ring->n < ring->size;
 }
 
-/* The i-th entry from the oldest on. */
+/* The i-th entry from the oldest on, which is n slots before the next one, around the ring. */
 static uint32_t entry_at(const struct rnn_recent *ring, size_t i)
 {
-    return ring->tokens[(ring->next + (size_t)ring->size - ring->n + i) % ring->size];
+    size_t at = ring->next + i;
+
+    return ring->tokens[at < ring->n ? at + ring->size - ring->n : at - ring->n];
 }
 
 void rnn_state_remember(const struct rnn_model *model, struct rnn_state *state, size_t bytes,
@@ -79,7 +77,7 @@ void rnn_state_remember(const struct rnn_model *model, struct rnn_state *state, 
     struct rnn_recent *ring = ring_of(model, state, bytes);
 
     if (ring)
-        push(ring, drawn ? token | DRAWN : token);
+        push(ring, drawn ? token | RECENT_DRAWN : token);
 }
 
 void rnn_state_forget(const struct rnn_model *model, struct rnn_state *state, size_t bytes)
@@ -119,7 +117,7 @@ bool rnn_state_recalls(const struct rnn_model *model, const struct rnn_state *st
         (ring->n < ring->size && ring->next != ring->n))
         return false;
     for (size_t i = 0; i < ring->n; i++)
-        if ((ring->tokens[i] & ~DRAWN) >= rnn_model_info(model)->input_size)
+        if ((ring->tokens[i] & ~RECENT_DRAWN) >= rnn_model_info(model)->input_size)
             return false;
     return true;
 }
@@ -135,6 +133,6 @@ uint32_t rnn_recent_at(const struct rnn_recent *recent, size_t i, bool *drawn)
 {
     uint32_t entry = entry_at(recent, i);
 
-    *drawn = entry & DRAWN;
-    return entry & ~DRAWN;
+    *drawn = entry & RECENT_DRAWN;
+    return entry & ~RECENT_DRAWN;
 }

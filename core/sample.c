@@ -21,6 +21,7 @@
 #include "core/distribution.h"
 #include "core/fpmode.h"
 #include "core/kernels.h"
+#include "core/recent.h"
 #include "core/rnn.h"
 
 struct rnn_sampler {
@@ -142,12 +143,9 @@ void rnn_sampler_recall(struct rnn_sampler *sampler, const struct rnn_recent *re
         return;
     memset(sampler->seen, 0, sampler->n * sizeof *sampler->seen);
     memset(sampler->generated, 0, sampler->n * sizeof *sampler->generated);
-    for (size_t i = 0; i < rnn_recent_count(recent); i++) {
-        bool drawn;
-        uint32_t token = rnn_recent_at(recent, i, &drawn);
-
-        rnn_sampler_observe(sampler, token, drawn);
-    }
+    for (size_t i = 0; i < recent->n; i++) /* in whatever order */
+        rnn_sampler_observe(sampler, recent->tokens[i] & ~RECENT_DRAWN,
+                            recent->tokens[i] & RECENT_DRAWN);
 }
 
 /* ---- Logits ---- */

@@ -38,12 +38,13 @@ struct api_common {
     char initial_state[SESSION_ID_MAX + 1]; /* one that the model ships; "": none */
     char *state;                            /* a sealed one; NULL: none */
     bool return_state;
+    int64_t penalty_memory; /* tokens, without a session; -1: not said */
     struct input_list inputs;
 };
 
 #define API_COMMON_FIELDS                                                                          \
     "model", "input", "inputs", "session", "commit", "if_busy", "expect_position", "deadline_ms",  \
-        "state", "initial_state", "return_state"
+        "state", "initial_state", "return_state", "penalty_memory"
 
 /* On failure nothing is left to free. */
 int api_common_read(struct api_common *out, const struct cJSON *body, const struct config *config,
@@ -68,10 +69,6 @@ bool api_answers_steps(const struct rnn_model_info *info);
 
 /* Whether the model writes tokens about what it was given: a translator, a captioner. */
 bool api_decodes(const struct rnn_model_info *info);
-
-/* Whether the model gives a distribution over its own input tokens, so that its output can be fed
- * back. */
-bool api_language_model(const struct rnn_model_info *info);
 
 /* Refuses any other; `verb` is what only such a model can do. */
 int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err);

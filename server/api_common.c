@@ -34,7 +34,8 @@ static int read_place(struct api_common *out, const struct cJSON *body, struct r
 }
 
 /* Where a sequence without a session begins, and whether its end is wanted back. */
-static int read_states(struct api_common *out, const struct cJSON *body, struct rnn_err *err)
+static int read_states(struct api_common *out, const struct cJSON *body,
+                       const struct config *config, struct rnn_err *err)
 {
     int rc = body_name(body, "initial_state", out->initial_state, sizeof out->initial_state, err);
 
@@ -42,6 +43,10 @@ static int read_states(struct api_common *out, const struct cJSON *body, struct 
         rc = json_read_bool(body, "", "return_state", &out->return_state, err);
     if (rc == 0)
         rc = body_text(body, "state", &out->state, err);
+    out->penalty_memory = -1;
+    if (rc == 0)
+        rc = json_read_int(body, "", "penalty_memory", 0, config->penalty_memory_max,
+                           &out->penalty_memory, err);
     if (rc < 0)
         return rc;
     if (out->initial_state[0] && (out->state || out->session[0]))
@@ -49,6 +54,9 @@ static int read_states(struct api_common *out, const struct cJSON *body, struct 
                            "initial_state: excludes state and session");
     if (out->state && out->session[0])
         return rnn_fail_at(err, RNN_EFORMAT, "state", -1, "state: excludes session");
+    if (out->penalty_memory >= 0 && out->session[0])
+        return rnn_fail_at(err, RNN_EFORMAT, "penalty_memory", -1,
+                           "penalty_memory: excludes session, which is opened with its own");
     return 0;
 }
 
@@ -70,7 +78,7 @@ static int read_common(struct api_common *out, const struct cJSON *body,
     if (out->has_expect_position && !out->session[0])
         return rnn_fail_at(err, RNN_EFORMAT, "expect_position", -1,
                            "expect_position: only with a session");
-    rc = read_states(out, body, err);
+    rc = read_states(out, body, config, err);
     if (rc == 0)
         rc = input_read(&out->inputs, "input", body, config, err);
     if (rc < 0)
@@ -104,6 +112,15 @@ void api_common_free(struct api_common *common)
     common->state = NULL;
 }
 
+static int apply_window(const struct api_common *common, struct job *job, struct rnn_err *err)
+{
+    job->has_window = common->penalty_memory >= 0;
+    if (!job->has_window)
+        return 0;
+    return api_window(rnn_model_info(job->model), shard_config(job->home), common->penalty_memory,
+                      0, &job->window, err);
+}
+
 /* Fills in the job's fields; finds the model where no session names it. */
 static int apply(const struct api_common *common, struct job *job, enum reply_error *error,
                  struct rnn_err *err)
@@ -135,7 +152,10 @@ static int apply(const struct api_common *common, struct job *job, enum reply_er
     }
     job->model = entry.model;
     memcpy(job->model_name, entry.name, sizeof job->model_name);
-    return 0;
+    rc = apply_window(common, job, err);
+    if (rc < 0)
+        *error = reply_error_of(err);
+    return rc;
 }
 
 static int check_walks(const struct job *job, struct rnn_err *err)
@@ -202,14 +222,9 @@ bool api_answers_steps(const struct rnn_model_info *info)
     return info->topology == RNN_SYNCED || info->topology == RNN_REPEAT;
 }
 
-bool api_language_model(const struct rnn_model_info *info)
-{
-    return info->language_model;
-}
-
 int api_want_writer(const struct rnn_model_info *info, const char *verb, struct rnn_err *err)
 {
-    if (api_language_model(info) || api_decodes(info))
+    if (info->language_model || api_decodes(info))
         return 0;
     return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
                        "model: only a model that predicts its own next token can %s", verb);

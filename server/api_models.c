@@ -51,7 +51,7 @@ static void put_texts_field(struct buf *out, const char *name, const char *const
 /* What the model is good for, in a client's terms. */
 static const char *task_name(const struct rnn_model_info *info)
 {
-    if (api_language_model(info))
+    if (info->language_model)
         return "language_model";
     if (info->topology == RNN_ONE_TO_MANY || info->topology == RNN_SEQ2SEQ)
         return "sequence_to_sequence";

@@ -5,6 +5,7 @@
  * page's origin, the model, the session. */
 #include "server/api.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
@@ -107,18 +108,41 @@ static bool open_socket(struct request *request, const struct opening *opening,
 
 /* ---- A session as long as the socket ---- */
 
-static bool make_session(struct request *request, const struct model_entry *entry,
+/* ?penalty_memory=N; answers and returns false where that is not possible. */
+static bool read_window(struct request *request, const struct rnn_model_info *info, size_t *window)
+{
+    const struct config *config = shard_config(request->shard);
+    const char *text = http_query(request, "penalty_memory");
+    int64_t asked = -1, max = config->penalty_memory_max;
+    struct rnn_err err = {0};
+    char *end = NULL;
+
+    if (text) {
+        asked = strtol(text, &end, 10);
+        if (*text < '0' || *text > '9' || *end || asked > max) {
+            reply_error(request, REPLY_OUT_OF_RANGE, "penalty_memory",
+                        "penalty_memory: want an integer from 0 to %lld, found '%.40s'",
+                        (long long)max, text);
+            return false;
+        }
+    }
+    if (api_window(info, config, asked, 0, window, &err) == 0)
+        return true;
+    reply_failure(request, &err);
+    return false;
+}
+
+static bool make_session(struct request *request, const struct model_entry *entry, size_t window,
                          struct ws_spec *spec)
 {
     struct session_spec session = {.key_name = request->key_name,
                                    .model_name = entry->name,
                                    .model = entry->model,
+                                   .state_bytes = rnn_state_bytes(entry->model, window),
                                    .transient = true};
     struct session_view view;
     session_result rc = SESSION_FAIL(REPLY_INTERNAL);
-    size_t window = api_window_preset(rnn_model_info(entry->model), shard_config(request->shard));
 
-    session.state_bytes = rnn_state_bytes(entry->model, window);
     if (getrandom(&session.seed, sizeof session.seed, 0) == (ssize_t)sizeof session.seed) {
         session.seed &= (uint64_t)JSON_INT_MAX; /* survives a JSON reader that knows only doubles */
         rc = session_create(request->shard->sessions, &session, &view); /* minted: on this shard */
@@ -138,13 +162,15 @@ void api_stream(struct request *request, const char *arg)
     const char *name = http_query(request, "model");
     struct opening opening;
     struct model_entry entry;
+    size_t window;
 
     (void)arg;
     if (!shake_hands(request, &opening) || !api_model(request, name ? name : "", &entry))
         return;
     spec.raw = opening.raw;
     spec.takes_frames = rnn_model_info(entry.model)->input_kind == RNN_INPUT_DENSE;
-    if (make_session(request, &entry, &spec) && !open_socket(request, &opening, &spec))
+    if (read_window(request, rnn_model_info(entry.model), &window) &&
+        make_session(request, &entry, window, &spec) && !open_socket(request, &opening, &spec))
         (void)session_delete(request->shard->sessions, spec.session_id, request->key_name);
     rnn_model_unref(entry.model);
 }

@@ -100,29 +100,24 @@ void connection_unwatch(struct connection *c)
 
 static void count_connection(struct http *http, int change)
 {
-    if (change > 0)
-        metrics_count(http->shard->metrics, M_CONNECTIONS, 1);
     metrics_gauge_add(http->shard->metrics, G_CONNECTIONS, change);
     http->n_connections += (size_t)change; /* wraps on purpose for -1 */
 }
 
-static struct connection *connection_new(struct http *http, struct MHD_Connection *mhd)
+static struct connection *connection_new(struct http *http, int fd, uint32_t events)
 {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct connection *c = calloc(1, sizeof(*c));
 
     if (!c)
         return NULL;
     c->http = http;
-    c->mhd = mhd;
-    c->fd = info->connect_fd;
+    c->fd = fd;
     c->bytes_known = true; /* none */
     if (!slot_take(c)) {
         free(c);
         return NULL;
     }
-    if (!watch(c, EPOLLRDHUP | EPOLLET)) {
+    if (!watch(c, events)) {
         slot_free(c);
         free(c);
         return NULL;
@@ -132,6 +127,37 @@ static struct connection *connection_new(struct http *http, struct MHD_Connectio
     c->prev->next = c;
     http->connections.prev = c;
     count_connection(http, 1);
+    return c;
+}
+
+static struct connection *connection_of(struct http *http, struct MHD_Connection *mhd)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(mhd, MHD_CONNECTION_INFO_CONNECTION_FD);
+    struct connection *c = connection_new(http, info->connect_fd, EPOLLRDHUP | EPOLLET);
+
+    if (!c)
+        return NULL;
+    c->mhd = mhd;
+    metrics_count(http->shard->metrics, M_CONNECTIONS, 1);
+    return c;
+}
+
+struct connection *connection_take(const struct connection *from, uint32_t events)
+{
+    struct http *http = from->http;
+    int fd = fcntl(from->fd, F_DUPFD_CLOEXEC, 0);
+    struct connection *c;
+
+    if (fd < 0)
+        return NULL;
+    c = connection_new(http, fd, events);
+    if (!c) {
+        close(fd);
+        return NULL;
+    }
+    atomic_fetch_add_explicit(&http->shard->n_connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&http->shard->server->n_connections, 1, memory_order_relaxed);
     return c;
 }
 
@@ -149,6 +175,13 @@ static void connection_free(struct connection *c)
     count_connection(http, -1);
     atomic_fetch_sub_explicit(&http->shard->n_connections, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&http->shard->server->n_connections, 1, memory_order_relaxed);
+}
+
+void connection_close(struct connection *c)
+{
+    connection_unwatch(c);
+    close(c->fd);
+    connection_free(c);
 }
 
 /* Keeps a socket of its own on a refused connection, to take what the client is still sending: a
@@ -172,13 +205,6 @@ static bool linger_begin(struct connection *c)
     return true;
 }
 
-static void linger_end(struct connection *c)
-{
-    connection_unwatch(c);
-    close(c->fd);
-    connection_free(c);
-}
-
 static void linger_read(struct connection *c)
 {
     char sink[16384];
@@ -194,7 +220,7 @@ static void linger_read(struct connection *c)
         else if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
         else {
-            linger_end(c);
+            connection_close(c);
             return;
         }
     }
@@ -206,7 +232,7 @@ static void on_connection(void *cls, struct MHD_Connection *mhd, void **context,
     struct http *http = cls;
 
     if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        *context = connection_new(http, mhd);
+        *context = connection_of(http, mhd);
     } else if (code == MHD_CONNECTION_NOTIFY_CLOSED && *context) {
         struct connection *c = *context;
 
@@ -298,8 +324,8 @@ static void sweep_one(struct connection *c)
     struct exchange *x = c->exchange;
 
     if (!c->mhd) {
-        if (now_ns >= c->linger_until_ns)
-            linger_end(c);
+        if (!x && now_ns >= c->linger_until_ns)
+            connection_close(c);
     } else if (!x) {
         sweep_idle(c, now_ns, limit_ns);
     } else if ((x->phase == EXCHANGE_UPLOADING || x->discard) && !x->queued) {
@@ -375,10 +401,10 @@ static void on_watch(uv_poll_t *poll, int status, int events)
 
         if (!slot->connection || slot->generation != found[i].data.u64 >> 32)
             continue;
-        if (!slot->connection->mhd)
-            linger_read(slot->connection);
-        else if (is_upgraded(slot->connection))
+        if (is_upgraded(slot->connection))
             upgrade_on_events(slot->connection->exchange, found[i].events);
+        else if (!slot->connection->mhd)
+            linger_read(slot->connection);
         else if (found[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR))
             peer_closed(slot->connection);
     }
@@ -545,16 +571,19 @@ int http_start(struct http **out, struct shard *shard, struct rnn_err *err)
 void http_drain(struct http *http)
 {
     http->draining = true;
-    for (struct connection *c = http->connections.next; c != &http->connections; c = c->next)
+    for (struct connection *c = http->connections.next, *next; c != &http->connections; c = next) {
+        next = c->next; /* it may close */
         if (is_upgraded(c))
             upgrade_drain(c->exchange);
+    }
 }
 
 void http_cancel_all(struct http *http)
 {
-    for (struct connection *c = http->connections.next; c != &http->connections; c = c->next) {
+    for (struct connection *c = http->connections.next, *next; c != &http->connections; c = next) {
         struct exchange *x = c->exchange;
 
+        next = c->next; /* it may close */
         if (!x)
             continue;
         if (x->phase == EXCHANGE_RUNNING) {
@@ -579,7 +608,7 @@ void http_stop(struct http *http)
         next = c->next;
         c->linger = false;
         if (!c->mhd)
-            linger_end(c);
+            connection_close(c);
     }
     MHD_stop_daemon(http->daemon);
     http->daemon = NULL;

@@ -21,11 +21,11 @@
 
 struct exchange;
 
-/* One socket.  Lives from its adoption until it is closed; after a refusal it may outlive
- * libmicrohttpd's interest in it (`lingering`). */
+/* One socket.  libmicrohttpd's live from their adoption until it closes them.  Ours have a
+ * descriptor of their own: what lingers after a refusal, and what has been upgraded. */
 struct connection {
     struct http *http;
-    struct MHD_Connection *mhd; /* NULL once lingering */
+    struct MHD_Connection *mhd; /* NULL: ours */
     int fd;
     uint32_t slot;
     struct exchange *exchange; /* the request on it; NULL between requests */
@@ -52,7 +52,7 @@ enum exchange_phase {
 struct exchange {
     struct request request; /* first: a request is an exchange */
     struct http *http;
-    struct connection *connection; /* NULL once libmicrohttpd has let go of it */
+    struct connection *connection; /* NULL once libmicrohttpd has let go of it, or we have */
     unsigned refs;
     enum exchange_phase phase;
     bool suspended;
@@ -76,7 +76,8 @@ struct exchange {
 
     /* ---- Upgraded ---- */
     const struct socket_hooks *socket_hooks;
-    struct MHD_UpgradeResponseHandle *upgrade; /* NULL before and after */
+    struct MHD_UpgradeResponseHandle *upgrade; /* until the socket has been taken over */
+    bool socket_taken;                         /* `connection` is ours, and NULL once closed */
     uint32_t waits_for;                        /* events of the watch */
     size_t early_taken;                        /* of `body`: what came with the handshake */
     bool accounted;                            /* in log and metrics, as of its opening */
@@ -176,7 +177,9 @@ void exchange_put_headers(struct exchange *exchange, const char *content_type);
 void upgrade_on_events(struct exchange *exchange, uint32_t events);
 void upgrade_drain(struct exchange *exchange);
 void upgrade_cancel(struct exchange *exchange);
-/* Gives the socket back to libmicrohttpd, which closes it; nothing where it is not upgraded. */
+/* Takes the socket over from libmicrohttpd; the exchange is gone where that fails. */
+void upgrade_take(struct exchange *exchange);
+/* Closes the socket; nothing where it is not upgraded, or closed. */
 void upgrade_end(struct exchange *exchange);
 
 /* ---- http_refused.c, called by http.c and http_request.c ---- */
@@ -193,6 +196,11 @@ void http_refused_tell(struct http *http);
 /* Sets the events to watch for; level-triggered. */
 void connection_watch(struct connection *connection, uint32_t events);
 void connection_unwatch(struct connection *connection);
+/* Another connection on the same socket, ours and watched for these events; NULL: no descriptor or
+ * no memory.  The first is to be closed soon. */
+struct connection *connection_take(const struct connection *connection, uint32_t events);
+/* One of ours. */
+void connection_close(struct connection *connection);
 
 /* ---- http.c, called by http_request.c and http_refused.c ---- */
 /* Sends a whole error answer on a connection that is not in an answer; the caller ends it.  Returns

@@ -16,14 +16,14 @@ const char *http_header(struct request *request, const char *name)
 {
     struct connection *c = exchange_of(request)->connection;
 
-    return c ? MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND, name) : NULL;
+    return c && c->mhd ? MHD_lookup_connection_value(c->mhd, MHD_HEADER_KIND, name) : NULL;
 }
 
 const char *http_query(struct request *request, const char *name)
 {
     struct connection *c = exchange_of(request)->connection;
 
-    return c ? MHD_lookup_connection_value(c->mhd, MHD_GET_ARGUMENT_KIND, name) : NULL;
+    return c && c->mhd ? MHD_lookup_connection_value(c->mhd, MHD_GET_ARGUMENT_KIND, name) : NULL;
 }
 
 bool http_answered(const struct request *request)

@@ -173,6 +173,8 @@ static void tell(struct exchange *x)
     bool gone = x->tell_gone, drained = x->tell_drained, turn = x->tell_turn;
 
     x->noticed = x->tell_gone = x->tell_drained = x->tell_turn = false;
+    if (x->upgrade && x->handler_has_it && !gone)
+        upgrade_take(x);
     if (!x->handler_has_it) {
         upgrade_end(x); /* it has ended before the 101 was out */
         return;
@@ -183,7 +185,7 @@ static void tell(struct exchange *x)
         upgrade_end(x);
     } else if (drained && !x->gone && hooks && hooks->drained) {
         hooks->drained(&x->request);
-    } else if (turn && !x->gone && x->upgrade) {
+    } else if (turn && !x->gone && x->socket_taken) {
         x->socket_hooks->turn(&x->request);
     }
 }
@@ -460,24 +462,31 @@ void exchange_account(struct exchange *x, struct MHD_Connection *mhd,
              LOG_NUMBER("bytes", x->sent_bytes), LOG_TEXT("key", x->request.key_name));
 }
 
-void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
-                       enum MHD_RequestTerminationCode code)
+/* Of a connection that libmicrohttpd closes, or waits on for the next request. */
+static void let_go(struct exchange *x)
 {
-    struct exchange *x = *context;
-    struct connection *c;
+    struct connection *c = x->connection;
 
-    (void)cls;
-    if (!x)
-        return;
-    *context = NULL;
-    c = x->connection;
-    exchange_account(x, mhd, code);
     c->exchange = NULL;
     c->bytes_known = false;
     x->connection = NULL;
     x->suspended = false;
     if (x->handler_has_it) /* cut off under way: stuck too long, reset, a stream asked by HEAD */
         exchange_gone(x);
+}
+
+void http_on_completed(void *cls, struct MHD_Connection *mhd, void **context,
+                       enum MHD_RequestTerminationCode code)
+{
+    struct exchange *x = *context;
+
+    (void)cls;
+    if (!x)
+        return;
+    *context = NULL;
+    exchange_account(x, mhd, code);
+    if (!x->socket_taken)
+        let_go(x);
     if (x->response) { /* never queued; a stream's refers back to the exchange */
         MHD_destroy_response(x->response);
         x->response = NULL;

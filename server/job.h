@@ -121,6 +121,9 @@ struct job {
     char initial_state[SESSION_ID_MAX + 1]; /* without a session: one that the model ships, or "" */
     char *sealed;                           /* without a session: where to begin; owned, or NULL */
     bool return_state;                      /* the answer is to hold the last state, sealed */
+    bool has_window; /* without a session: the states remember so many tokens, whatever they begin
+                        with; of a language model */
+    size_t window;
     bool stream;
     bool has_seed;
     uint64_t seed; /* out: the one that is used (drawn, or the session's, where none was given) */

@@ -26,18 +26,41 @@ bool job_draw_number(uint64_t *out)
     return true;
 }
 
+/* What was sealed, with the window that was asked for. */
+static int open_sealed(struct job *job, struct rnn_err *err)
+{
+    struct rnn_state *sealed;
+    size_t bytes;
+    int rc = seal_read(job->sealed, job->work->server->seal_key, job->key_name, job->model, &sealed,
+                       &bytes, err);
+
+    if (rc < 0)
+        return rc;
+    if (!job->has_window || bytes == job->state_bytes) {
+        job->given = sealed;
+        job->state_bytes = bytes;
+        return 0;
+    }
+    job->given = malloc(job->state_bytes);
+    if (job->given)
+        rnn_state_copy(job->model, job->given, job->state_bytes, sealed, bytes);
+    explicit_bzero(sealed, bytes);
+    free(sealed);
+    return job->given ? 0 : rnn_fail(err, RNN_ENOMEM, "no memory for a state");
+}
+
 static int open_given(struct job *job, struct rnn_err *err)
 {
     uint64_t seed;
 
     if (job->sealed)
-        return seal_read(job->sealed, job->work->server->seal_key, job->key_name, job->model,
-                         &job->given, &job->state_bytes, err);
+        return open_sealed(job, err);
     if (!job_draw_number(&seed))
         return rnn_fail(err, RNN_EIO, "the system gives no random numbers");
     job->given = calloc(1, job->state_bytes);
     if (!job->given)
         return rnn_fail(err, RNN_ENOMEM, "no memory for a state");
+    rnn_state_forget(job->model, job->given, job->state_bytes);
     return rnn_state_init_named(job->model, job->initial_state, job->given, seed, err);
 }
 
@@ -46,7 +69,8 @@ void job_given_state(struct job *job)
     const struct rnn_model_info *info = rnn_model_info(job->model);
     struct rnn_err err = {0};
 
-    job->state_bytes = job_has_session(job) ? session_state_bytes(&job->hold) : info->state_bytes;
+    job->state_bytes = job_has_session(job) ? session_state_bytes(&job->hold)
+                                            : rnn_state_bytes(job->model, job->window);
     if (!job->sealed && !job->initial_state[0] && !job->return_state)
         return;
     if (info->unsteppable) {

@@ -491,6 +491,8 @@ static bool recalls(const struct session *session, const struct store_task *task
     size_t bytes = session->state_bytes;
     bool whole = rnn_state_recalls(session->model, task->state, bytes);
 
+    if (task->begin != NULL)
+        whole &= rnn_state_recalls(session->model, task->begin, bytes);
     if (task->initial.state != NULL)
         whole &= rnn_state_recalls(session->model, task->initial.state, bytes);
     for (size_t i = 0; i < task->n_points; i++)

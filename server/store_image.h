@@ -12,7 +12,7 @@
  *
  * The checksum is against damage, of which it misses one in 2^128.  Against a forger none without a
  * key would help, and whoever can write the file can have any session there is; a whole image in
- * the wrong place is told by row and fingerprint.  SHA-256 took ten times as long, or sixty where
+ * the wrong place is told by row and fingerprint.  SHA-256 took ten times as long, or fifty where
  * the processor has no instructions for it. */
 #ifndef SERVER_STORE_IMAGE_H
 #define SERVER_STORE_IMAGE_H

@@ -102,7 +102,7 @@ static int check_model(struct generate_job *g, struct rnn_err *err)
 {
     if (g->info->writes_frames)
         return generate_check_frames(g, err);
-    if (!api_language_model(g->info) && !api_decodes(g->info))
+    if (!g->info->language_model && !api_decodes(g->info))
         return rnn_fail_at(err, REPLY_EINPUT, "model", -1,
                            "model: only a model whose output can be its next input, a token or a "
                            "frame, can generate");

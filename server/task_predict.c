@@ -20,7 +20,7 @@ static bool reports_all(const struct predict_job *p)
 {
     if (p->what.steps != PREDICT_STEPS_MODEL)
         return p->what.steps == PREDICT_STEPS_ALL;
-    return api_answers_steps(p->info) && !api_language_model(p->info);
+    return api_answers_steps(p->info) && !p->info->language_model;
 }
 
 /* Without labels and vocabulary an entry of `top` is short; with them it carries their text. */

@@ -51,7 +51,7 @@ int candidates_check(const struct predict_job *p, const struct config *config, s
 
     if (n == 0)
         return 0;
-    if (!api_language_model(p->info) && !api_decodes(p->info))
+    if (!p->info->language_model && !api_decodes(p->info))
         return rnn_fail_at(err, REPLY_EINPUT, "candidates", -1,
                            "candidates: only a model that writes tokens can score them");
     if (n > max / p->what.common.inputs.n)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from client import GUARD, SHIPPED, Daemon
+from client import GUARD, SHIPPED, SLOW, Daemon
 
 FRAMES = [[0.5, -1.25, 3], [0.001, 2, -0.75], [1, 1, 1]]
 
@@ -115,15 +115,19 @@ def text():
         return f.read()
 
 
-def test_score_of_the_whole_test_text(rnnd):
-    """The figure of the model's card: 1.469 bits per character."""
-    out = rnnd.ok("score", "kjv", os.path.join(SHIPPED, "kjv", "test.txt"), "--json")
+def test_score_of_the_whole_test_text(rnnd, text, tmp_path):
+    """The figure of the model's card: 1.469 bits per character.  A sanitizer's build reads a part, which has no figure."""
+    path, n = os.path.join(SHIPPED, "kjv", "test.txt"), 215016
+    if SLOW:
+        path, n = tmp_path / "part.txt", 20000
+        path.write_text(text[:n + 1], encoding="utf-8")  # the first one is not foretold
+    out = rnnd.ok("score", "kjv", path, "--json")
     score = json.loads(out)
-    assert score["characters"] == score["tokens"] == 215016
-    assert abs(score["bits_per_character"] - 1.469) < 0.0005
+    assert score["characters"] == score["tokens"] == n
+    assert SLOW or abs(score["bits_per_character"] - 1.469) < 0.0005
     assert score["bits_per_token"] == score["bits_per_character"]
     assert math.isclose(score["perplexity"], 2 ** score["bits_per_token"], rel_tol=1e-6)
-    assert math.isclose(score["nats"] / math.log(2) / 215016, score["bits_per_character"], rel_tol=1e-6)
+    assert math.isclose(score["nats"] / math.log(2) / n, score["bits_per_character"], rel_tol=1e-6)
 
 
 def test_score_as_the_daemon_does(rnnd, daemon, text):

@@ -15,6 +15,8 @@ SETTINGS = [
     {"temperature": 0.7, "top_k": 8},
     {"top_p": 0.8, "min_p": 0.05, "typical_p": 0.9},
     {"repetition_penalty": 1.3, "presence_penalty": 0.5, "frequency_penalty": 0.25},
+    {"repetition_penalty": 1.4, "frequency_penalty": 0.5, "penalty_memory": 7},
+    {"presence_penalty": 1.5, "penalty_memory": 3, "n": 2, "stop": ["the", " a"]},
     {"stop": ["the", " a", "and"]},
     {"echo": True, "n": 3},
 ]

@@ -206,6 +206,7 @@ def test_what_cannot_be_written(rnnd, words, wanted):
     (["--beam-width", 2, "--n", 3], "--n: want at most --beam-width, which is 2"),
     (["--beam-width", 2, "--max-tokens", 0], "--max-tokens: want 1 or more"),
     (["--length-penalty", 1], "--length-penalty: want --beam-width, too"),
+    (["--beam-width", 2, "--penalty-memory", 4], "--beam-width and --penalty-memory exclude each other"),
     (["--json", "--csv"], "--json and --csv exclude each other"),
     (["--ids", "--frames"], "--ids and --frames exclude each other"),
 ])

@@ -10,7 +10,7 @@ import pytest
 
 from client import Daemon, expect
 from test_session_state import metadata, put, read, rewind, say, state_of
-from websocket import WebSocket
+from websocket import Refused, WebSocket
 
 KEPT = {"1worker": (1, None), "2workers": (2, None), "stored": (2, "64M"), "evicted": (2, "1")}
 in_memory = pytest.mark.parametrize("daemon", [v for k, v in KEPT.items() if k != "evicted"], indirect=True,
@@ -120,6 +120,17 @@ def test_a_streamed_text_is_remembered(daemon, how):
     assert got + say(daemon, session, N - 10, **how) == at_once(daemon, 7, how)
 
 
+def test_a_stream_taken_up_remembers_what_it_drew(daemon, how):
+    session, want = behind_prompt(daemon, 7), at_once(daemon, 7, how)
+    body = {"session": session, "max_tokens": 20, **how}
+    with daemon.stream("/generate", body) as stream:
+        seen = [event for event in stream if event.name == "token"][:9]
+    with daemon.stream("/generate", body, headers=[("Last-Event-ID", seen[-1].id)]) as stream:
+        rest = [event.data["token"] for event in stream if event.name == "token"]
+    assert [event.data["token"] for event in seen] + rest == want[:20]
+    assert say(daemon, session, N - 20, **how) == want[20:]
+
+
 def test_a_window_over_everything_is_one_whole_request(daemon, how):
     """With and without a window penalties mean the same, where both see the same."""
     session = daemon.session("kjv")
@@ -165,6 +176,73 @@ def test_several_texts_begin_with_the_same_tokens_behind_them(daemon):
     assert len({tuple(c["tokens"]) for c in want}) == 3
 
 
+# ---- without a session ----
+
+def test_a_request_may_have_a_window_of_its_own(daemon, how):
+    body = {"model": "kjv", "input": PROMPT, "max_tokens": N, "seed": 11, **how}
+    for window in (1, 7):
+        answer = daemon.ok("/generate", {**body, "penalty_memory": window})
+        assert answer["choices"][0]["tokens"] == at_once(daemon, window, how)
+    assert daemon.ok("/generate", {**body, "penalty_memory": 0})["choices"] == daemon.ok("/generate", body)["choices"]
+
+
+def test_each_input_has_a_window_of_its_own(daemon):
+    body = {"model": "kjv", "max_tokens": 20, "penalty_memory": 5, **PENALTIES["all"], "temperature": 0}
+    texts = [PROMPT, "a", "The LORD is my shepherd"]
+    results = daemon.ok("/generate", {**body, "inputs": texts})["results"]
+    assert [r["choices"] for r in results] == [daemon.ok("/generate", {**body, "input": t})["choices"] for t in texts]
+
+
+@pytest.mark.parametrize("endpoint", ["/predict", "/score", "/generate"])
+def test_a_client_keeps_it_from_the_beginning(daemon, how, endpoint):
+    more = {"max_tokens": 0, "seed": 11} if endpoint == "/generate" else {}
+    first = daemon.ok("/generate", {"model": "kjv", "input": PROMPT[:1], "max_tokens": 0, "seed": 11, "return_state": True,
+                                    "penalty_memory": 9})
+    answer = daemon.ok(endpoint, {"model": "kjv", "input": PROMPT[1:], "state": first["state"], "return_state": True, **more})
+    got = []
+    while len(got) < N:
+        answer = daemon.ok("/generate", {"model": "kjv", "state": answer["state"], "return_state": True, "max_tokens": 8, **how})
+        got += answer["choices"][0]["tokens"]
+    assert got == at_once(daemon, 9, how)
+
+
+def test_what_is_asked_for_stands_in_place_of_the_states_own(daemon, how):
+    body = {"model": "kjv", "input": PROMPT, "max_tokens": 0, "seed": 11, "return_state": True}
+    state = daemon.ok("/generate", {**body, "penalty_memory": 9})["state"]
+    body = {"model": "kjv", "state": state, "max_tokens": N, **how}
+    assert daemon.ok("/generate", body)["choices"][0]["tokens"] == at_once(daemon, 9, how)
+    assert daemon.ok("/generate", {**body, "penalty_memory": 4})["choices"][0]["tokens"] == at_once(daemon, 4, how)
+    session = behind_prompt(daemon, 0)
+    assert daemon.ok("/generate", {**body, "penalty_memory": 0})["choices"][0]["tokens"] == say(daemon, session, N, **how)
+
+
+def test_windows_that_a_request_cannot_have(daemon):
+    for path in ("/predict", "/score", "/generate"):
+        body = {"input": "a", "penalty_memory": 5}
+        session = daemon.session("kjv", penalty_memory=5)
+        expect(daemon.post(path, {**body, "session": session}), 400, None, "penalty_memory")
+        expect(daemon.post(path, {**body, "model": "kjv", "penalty_memory": 4097}), 400, "out_of_range", "penalty_memory")
+        expect(daemon.post(path, {**body, "model": "kjv", "penalty_memory": True}), 400, None, "penalty_memory")
+        expect(daemon.post(path, {**body, "model": "tagger"}), 422, "not_possible", "penalty_memory")
+
+
+@pytest.mark.parametrize("query,status", [("", 101), ("&penalty_memory=0", 101), ("&penalty_memory=8", 101),
+                                          ("&penalty_memory=4097", 400), ("&penalty_memory=", 400),
+                                          ("&penalty_memory=-1", 400), ("&penalty_memory=8x", 400)])
+def test_a_socket_of_its_own_may_have_one(daemon, query, status):
+    path = "/stream?model=kjv" + query
+    if status != 101:
+        with pytest.raises(Refused) as refused:
+            WebSocket(daemon, path)
+        assert refused.value.status == status and b"penalty_memory" in refused.value.body
+        return
+    how = {**PENALTIES["all"], "temperature": 0}
+    with WebSocket(daemon, path) as ws:
+        ws.ask(predict={"input": PROMPT}, id="p")
+        got = [t["token"] for _ in range(2) for t in ws.ask(generate={"max_tokens": N // 2, **how}, id="g")[0]]
+    assert (got == at_once(daemon, 8, how)) == (query == "&penalty_memory=8")
+
+
 # ---- what happens to a session ----
 
 @pytest.fixture
@@ -201,7 +279,12 @@ def test_steps_back_take_it_along(daemon, begun):
         rewind(daemon, session, steps=6)
         read(daemon, session, "q" * back)
         rewind(daemon, session, steps=back)
-    assert say(daemon, session, len(rest), **how) == rest
+    assert say(daemon, session, 6, **how) == rest[:6]
+    for back in (5, 1, 3):  # into the middle of what a request has drawn
+        rewind(daemon, session, steps=back)
+        assert say(daemon, session, back, **how) == rest[6 - back:6]
+    rewind(daemon, session, steps=4)
+    assert say(daemon, session, len(rest) - 2, **how) == rest[2:]
 
 
 def test_forks_have_it(daemon, begun):

@@ -191,7 +191,7 @@ class Socket:
             assert message["id"] == str(id_), message
             if "done" in message:
                 return tokens, message["done"]
-            assert set(message) == {"id", "token"}, message
+            assert {"id", "token"} <= set(message) <= {"id", "token", "event_id"}, message
             tokens.append(message["token"])
 
     async def finish(self):

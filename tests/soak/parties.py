@@ -16,7 +16,7 @@ LETTERS = "abß€日 😀"  # of the model `multibyte`
 
 
 class Party:
-    model, ttl_s, rest_s, trait = "kjv", 20, 8, ""
+    model, ttl_s, rest_s, trait = "kjv", 60, 8, ""
 
     def __init__(self, world, number):
         self.world, self.number = world, number
@@ -208,13 +208,13 @@ class Busy(Party):
 
 class Slow(Party):
     """Reads long texts more slowly than they are written, from a socket that holds little."""
-    model, rest_s = "multibyte", 60
+    model, ttl_s, rest_s = "multibyte", 900, 60
 
     async def connect(self, **more):
         await super().connect(receive_buffer=4096, **more)
 
     async def deed(self):
-        self.ws.pause_s = self.random.choice((0.001, 0.005, 0.01))
+        self.ws.pause_s = self.random.choice((0.001, 0.003, 0.006))  # so that a pong is not late
         body = {"input": self.text(), "max_tokens": 1500, "logprobs": 8, "seed": self.random.randrange(1000)}
         id_ = self.send(generate=body)
         await self.compare(id_, "generate", body, len(body["input"]) + 1500)

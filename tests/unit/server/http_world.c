@@ -230,7 +230,7 @@ static pthread_t accept_thread;
 uint16_t port;
 static unsigned fds_before;
 
-static unsigned open_fds(void)
+unsigned open_fds(void)
 {
     unsigned n = 0;
     DIR *dir = opendir("/proc/self/fd");

@@ -40,6 +40,9 @@ void serve(void); /* with the presets, on one shard */
 /* Drains and ends it; holds that no connection and no descriptor is left over. */
 void stop(void);
 
+/* Descriptors of this process, the client side's too. */
+unsigned open_fds(void);
+
 double seconds_now(void);
 
 /* Waits for a condition that another thread brings about. */

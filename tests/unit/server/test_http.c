@@ -764,6 +764,29 @@ START_TEST(an_upgraded_connection_is_its_handlers)
 }
 END_TEST
 
+/* libmicrohttpd, which would look at each of them whenever a request is answered, has let go. */
+START_TEST(an_upgraded_connection_is_held_once)
+{
+    unsigned before = open_fds();
+    int fds[20];
+
+    for (unsigned i = 0; i < 20; i++)
+        fds[i] = upgrade(i % 2 ? "/pipe" : "/deaf", "");
+    EVENTUALLY(open_fds() == before + 2 * 20); /* both ends */
+    EVENTUALLY(atomic_load(&server.n_connections) == 20);
+    ck_assert_uint_eq(ask_status("GET /echo HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    for (unsigned i = 0; i < 20; i++) {
+        if (i % 2) {
+            put(fds[i], "x");
+            expect_bytes(fds[i], "x");
+        }
+        close(fds[i]);
+    }
+    EVENTUALLY(atomic_load(&server.n_connections) == 0);
+    EVENTUALLY(open_fds() == before);
+}
+END_TEST
+
 START_TEST(early_bytes_may_be_all_there_is)
 {
     int fd = upgrade("/pipe", "ab");
@@ -900,8 +923,8 @@ int main(void)
           draining_closes_each_connection_after_its_answer, cancelling_ends_every_kind_of_request,
           the_page_counts_requests_by_route_and_code);
     GROUP("upgraded", serve, an_upgraded_connection_is_its_handlers,
-          early_bytes_may_be_all_there_is, leaving_is_noticed_by_those_who_read_nothing,
-          upgraded_connections_hear_of_the_end,
+          an_upgraded_connection_is_held_once, early_bytes_may_be_all_there_is,
+          leaving_is_noticed_by_those_who_read_nothing, upgraded_connections_hear_of_the_end,
           upgraded_connections_are_logged_and_counted_as_they_open);
     GROUP("few", serve_few, connections_over_the_limit_are_told_and_closed);
     GROUP("two", serve_two, connections_are_dealt_out_evenly);
