@@ -9,27 +9,6 @@
 
 enum { TASKS_MAX = 4096 };
 
-struct fake_world world;
-struct sessions *sessions;
-struct rnn_model *model;
-
-/* ---- States ---- */
-
-void room_set(union room *room, uint64_t position, uint64_t memory)
-{
-    memset(room, 0, sizeof(*room));
-    room->state.position = position;
-    memcpy(room->state.memory, &memory, sizeof(memory));
-}
-
-uint64_t memory_of(const struct rnn_state *state)
-{
-    uint64_t memory;
-
-    memcpy(&memory, state->memory, sizeof(memory));
-    return memory;
-}
-
 /* ---- The fake store ---- */
 
 struct store {
@@ -87,11 +66,11 @@ static int apply(struct store_task *task)
         return RNN_ENOENT;
     disk[row].there = true;
     disk[row].position = task->state->position;
-    disk[row].memory = memory_of(task->state);
+    disk[row].memory = fake_memory(task->state);
     disk[row].stream = task->begin != NULL ? task->stream : 0;
     disk[row].begin = task->begin != NULL ? task->begin->position : 0;
     if (task->kind == STORE_CREATE)
-        disk[row].initial = task->initial.state != NULL ? memory_of(task->initial.state) : 0;
+        disk[row].initial = task->initial.state != NULL ? fake_memory(task->initial.state) : 0;
     return 0;
 }
 
@@ -119,53 +98,6 @@ void finish_all(void)
     } while (fake_run_messages() > 0);
 }
 
-/* ---- Guests ---- */
-
-unsigned n_turns;
-
-static void on_granted(struct session_hold *hold)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->granted++;
-    guest->turn = ++n_turns;
-}
-
-static void on_refused(struct session_hold *hold, enum reply_error reason)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->refused++;
-    guest->reason = reason;
-}
-
-static void on_cancelled(struct session_hold *hold)
-{
-    ((struct guest *)hold)->cancelled++;
-}
-
-static void on_saved(struct session_hold *hold, session_result result)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->saved++;
-    guest->result = result;
-}
-
-session_result enter(struct guest *guest, const char *id)
-{
-    session_result rc;
-    bool granted;
-
-    *guest = (struct guest){.hold = {.granted = on_granted,
-                                     .refused = on_refused,
-                                     .cancelled = on_cancelled,
-                                     .saved = on_saved}};
-    rc = session_acquire(sessions, id, "", true, &guest->hold, &granted);
-    guest->granted += granted;
-    return rc;
-}
-
 /* ---- Sessions ---- */
 
 session_result create_from(const char *id, int64_t ttl_s, uint64_t initial)
@@ -184,16 +116,11 @@ session_result create_from(const char *id, int64_t ttl_s, uint64_t initial)
                           &view);
 }
 
-static session_result create(const char *id, int64_t ttl_s)
-{
-    return create_from(id, ttl_s, 0);
-}
-
 static void save_new(const char *id)
 {
     struct guest guest;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     (void)session_save_new(sessions, &guest.hold);
     finish_all();
     session_release(sessions, &guest.hold, NULL, NULL);
@@ -201,7 +128,7 @@ static void save_new(const char *id)
 
 void make(const char *id, int64_t ttl_s)
 {
-    ck_assert_int_eq(create(id, ttl_s), 0);
+    ck_assert_int_eq(create_from(id, ttl_s, 0), 0);
     save_new(id);
 }
 
@@ -223,7 +150,7 @@ void commit(const char *id, uint64_t position, uint64_t memory)
     struct guest guest;
     union room room;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all(); /* loads */
     ck_assert_int_eq(guest.granted, 1);
     room_set(&room, position, memory);
@@ -258,10 +185,10 @@ void assert_memory(const char *id, uint64_t memory)
 {
     struct guest guest;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all();
     ck_assert_int_eq(guest.granted, 1);
-    ck_assert_uint_eq(memory_of(session_state(&guest.hold)), memory);
+    ck_assert_uint_eq(fake_memory(session_state(&guest.hold)), memory);
     session_release(sessions, &guest.hold, NULL, NULL);
 }
 
@@ -269,17 +196,14 @@ void assert_memory(const char *id, uint64_t memory)
 
 void session_store_world_setup(void)
 {
-    fake_world_init(&world, 1);
+    session_world_setup();
+    world.shards[0].sessions = sessions;
     world.server.store = &the_store;
     world.config.durability = STORE_PROCESS;
     world.config.session_memory_bytes = 1 << 20;
     n_tasks = 0;
     last_row = 0;
-    n_turns = 0;
     memset(disk, 0, sizeof(disk));
-    model = fake_model(5);
-    ck_assert_int_eq(sessions_new(&sessions, &world.shards[0], NULL), 0);
-    world.shards[0].sessions = sessions;
 }
 
 void session_store_world_teardown(void)
@@ -287,12 +211,5 @@ void session_store_world_teardown(void)
     fake_fail_at = 0;
     finish_all();
     ck_assert_uint_eq(sessions_saving(sessions), 0);
-    sessions_free(sessions);
-    ck_assert_uint_eq(fake_model_refs(model), 1);
-    rnn_model_unref(model);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 0);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions_stored"), 0);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_session_state_bytes"), 0);
-    ck_assert_uint_eq(atomic_load(&world.server.n_sessions), 0);
-    fake_world_deinit(&world);
+    session_world_teardown();
 }

@@ -1,5 +1,5 @@
-/* A world around sessions on their way to disk and back, for their tests: a store whose every move
- * the test decides, guests that note what they are told, and one shard on fakes.
+/* A world around sessions on their way to disk and back, for their tests: that of session_world.h,
+ * and a store whose every move the test decides.
  *
  * The disk keeps of a state its position and one number, its memory. */
 #ifndef TESTS_UNIT_SERVER_SESSION_STORE_WORLD_H
@@ -9,31 +9,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "fake.h"
-#include "server/session.h"
 #include "server/store.h"
-
-extern struct fake_world world;
-extern struct sessions *sessions;
-extern struct rnn_model *model;
+#include "session_world.h"
 
 /* A checked fixture: the teardown lets the store end what it has, and holds that nothing is left
  * over. */
 void session_store_world_setup(void);
 void session_store_world_teardown(void);
-
-/* ---- States ---- */
-
-enum { STATE = sizeof(struct rnn_state) + sizeof(uint64_t) };
-
-/* Room for a state. */
-union room {
-    struct rnn_state state;
-    char bytes[STATE];
-};
-
-void room_set(union room *room, uint64_t position, uint64_t memory);
-uint64_t memory_of(const struct rnn_state *state);
 
 /* ---- The fake store: a list of tasks, and a disk ---- */
 
@@ -55,19 +37,6 @@ enum store_kind finish(int rc);
 /* All that are there end, and those that come of it. */
 void finish_all(void);
 
-/* ---- Guests ---- */
-
-struct guest {
-    struct session_hold hold; /* first */
-    int granted, refused, cancelled, saved;
-    enum reply_error reason;
-    session_result result;
-    unsigned turn; /* its place among all grants */
-};
-extern unsigned n_turns; /* granted */
-
-session_result enter(struct guest *guest, const char *id);
-
 /* ---- Sessions ---- */
 
 /* `initial` is the memory of the state that resets go to; 0: none is kept. */
@@ -87,7 +56,5 @@ void lay(struct session_hold *hold, uint64_t position, uint64_t steps);
 
 bool is_resident(const char *id);
 void assert_memory(const char *id, uint64_t memory);
-
-#define ASSERT_REPLY(result, reply) ck_assert_int_eq((result), SESSION_FAIL(reply))
 
 #endif

@@ -1,110 +1,13 @@
-/* The sessions' promises: owners, order of arrival, commit and roll-back, expiry, secrets. */
+/* The sessions' promises: owners, commit and roll-back, expiry, ends, memory. */
 #include <check.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "fake.h"
-#include "server/session.h"
+#include "session_world.h"
 
-static struct fake_world world;
-static struct sessions *sessions;
-static struct rnn_model *model;
-
-/* A hold that notes what it is told. */
-struct guest {
-    struct session_hold hold;
-    int granted, refused, cancelled, superseded;
-    bool lets_go; /* when another goes on with its stream */
-    enum reply_error reason;
-    unsigned turn; /* in the order of grants */
-};
-static unsigned n_grants;
-
-static void on_granted(struct session_hold *hold)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->granted++;
-    guest->turn = ++n_grants;
-}
-
-static void on_refused(struct session_hold *hold, enum reply_error reason)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->refused++;
-    guest->reason = reason;
-}
-
-static void on_cancelled(struct session_hold *hold)
-{
-    ((struct guest *)hold)->cancelled++;
-}
-
-static session_result enter(struct guest *guest, const char *id, const char *key, bool queue)
-{
-    session_result rc;
-    bool granted;
-
-    *guest = (struct guest){
-        .hold = {.granted = on_granted, .refused = on_refused, .cancelled = on_cancelled}};
-    rc = session_acquire(sessions, id, key, queue, &guest->hold, &granted);
-    guest->granted += granted;
-    return rc;
-}
-
-union room {
-    struct rnn_state state;
-    char bytes[sizeof(struct rnn_state) + sizeof(uint64_t)];
-};
-
-static void state_set(union room *room, uint64_t position, uint64_t memory)
-{
-    memset(room, 0, sizeof(*room));
-    room->state.position = position;
-    memcpy(room->state.memory, &memory, sizeof(memory));
-}
-
-static session_result create(const char *id, const char *key, int64_t ttl_s,
-                             struct session_view *view)
-{
-    return session_create(sessions,
-                          &(struct session_spec){.id = id,
-                                                 .key_name = key,
-                                                 .model_name = "fake",
-                                                 .model = model,
-                                                 .ttl_s = ttl_s,
-                                                 .seed = 42},
-                          view);
-}
-
-static void setup_shards(unsigned n_shards)
-{
-    fake_world_init(&world, n_shards);
-    n_grants = 0;
-    model = fake_model(5);
-    ck_assert_int_eq(sessions_new(&sessions, &world.shards[0], NULL), 0);
-}
-
-static void setup(void)
-{
-    setup_shards(1);
-}
-
-static void teardown(void)
-{
-    sessions_free(sessions);
-    ck_assert_uint_eq(fake_model_refs(model), 1);
-    rnn_model_unref(model);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_sessions"), 0);
-    ck_assert_double_eq(fake_metric(&world, "rnnd_session_state_bytes"), 0);
-    ck_assert_uint_eq(atomic_load(&world.server.n_sessions), 0);
-    fake_world_deinit(&world);
-}
-
-#define ASSERT_REPLY(result, reply) ck_assert_int_eq((result), SESSION_FAIL(reply))
+/* ---- Making ---- */
 
 START_TEST(ids_have_their_alphabet)
 {
@@ -201,109 +104,7 @@ START_TEST(to_another_key_it_does_not_exist)
 }
 END_TEST
 
-START_TEST(the_line_is_served_in_order_of_arrival)
-{
-    struct session_view view;
-    struct guest guests[5];
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    for (size_t i = 0; i < 5; i++)
-        ck_assert_int_eq(enter(&guests[i], "s", "", true), 0);
-    ck_assert_int_eq(guests[0].granted, 1);
-    for (size_t i = 1; i < 5; i++) {
-        ck_assert_int_eq(guests[i].granted, 0);
-        session_release(sessions, &guests[i - 1].hold, NULL, NULL);
-        ck_assert_int_eq(guests[i].granted, 0); /* by a message, not inside the call */
-        (void)fake_run_messages();
-        ck_assert_int_eq(guests[i].granted, 1);
-        ck_assert_uint_eq(guests[i].turn, i);
-    }
-    session_release(sessions, &guests[4].hold, NULL, NULL);
-    ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
-    ck_assert(!view.busy);
-}
-END_TEST
-
-/* Between a release and the message that grants, nobody may slip in. */
-START_TEST(a_newcomer_does_not_overtake_a_grant_under_way)
-{
-    struct session_view view;
-    struct guest a, b, c;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    ck_assert_int_eq(enter(&a, "s", "", true), 0);
-    ck_assert_int_eq(enter(&b, "s", "", true), 0);
-    session_release(sessions, &a.hold, NULL, NULL);
-    ck_assert_int_eq(enter(&c, "s", "", true), 0);
-    ck_assert_int_eq(c.granted, 0);
-    ASSERT_REPLY(enter(&a, "s", "", false), REPLY_SESSION_BUSY);
-    (void)fake_run_messages();
-    ck_assert_int_eq(b.granted, 1);
-    ck_assert_int_eq(c.granted, 0);
-    session_release(sessions, &b.hold, NULL, NULL);
-    (void)fake_run_messages();
-    ck_assert_int_eq(c.granted, 1);
-    session_release(sessions, &c.hold, NULL, NULL);
-}
-END_TEST
-
-START_TEST(leaving_the_line_at_any_place)
-{
-    for (size_t leaver = 1; leaver < 4; leaver++) {
-        struct session_view view;
-        struct guest guests[4];
-
-        ck_assert_int_eq(create("s", "", 0, &view), 0);
-        for (size_t i = 0; i < 4; i++)
-            ck_assert_int_eq(enter(&guests[i], "s", "", true), 0);
-        session_release(sessions, &guests[leaver].hold, NULL, NULL);
-        for (size_t i = 0; i < 4; i++) {
-            ck_assert_int_eq(guests[i].granted, i != leaver);
-            if (i == leaver)
-                continue;
-            session_release(sessions, &guests[i].hold, NULL, NULL);
-            (void)fake_run_messages();
-            if (i + 1 == leaver && leaver < 3)
-                ck_assert_int_eq(guests[i + 2].granted, 1);
-        }
-        ck_assert_int_eq(session_delete(sessions, "s", ""), 0);
-    }
-}
-END_TEST
-
-START_TEST(last_in_line_leaves_while_its_grant_is_under_way)
-{
-    struct session_view view;
-    struct guest a, b;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    ck_assert_int_eq(enter(&a, "s", "", true), 0);
-    ck_assert_int_eq(enter(&b, "s", "", true), 0);
-    session_release(sessions, &a.hold, NULL, NULL);
-    session_release(sessions, &b.hold, NULL, NULL);
-    (void)fake_run_messages();
-    ck_assert_int_eq(b.granted, 0);
-    ck_assert_int_eq(enter(&a, "s", "", false), 0);
-    ck_assert_int_eq(a.granted, 1);
-    session_release(sessions, &a.hold, NULL, NULL);
-}
-END_TEST
-
-START_TEST(the_line_is_bounded)
-{
-    struct session_view view;
-    struct guest guests[5], late;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    for (size_t i = 0; i < 5; i++)
-        ck_assert_int_eq(enter(&guests[i], "s", "", true), 0);
-    ASSERT_REPLY(enter(&late, "s", "", true), REPLY_QUEUE_FULL);
-    session_release(sessions, &guests[2].hold, NULL, NULL);
-    ck_assert_int_eq(enter(&late, "s", "", true), 0);
-    ck_assert_int_eq(session_delete(sessions, "s", ""), 0);
-    session_release(sessions, &guests[0].hold, NULL, NULL);
-}
-END_TEST
+/* ---- Commits and forks ---- */
 
 START_TEST(commit_moves_the_session_and_release_alone_does_not)
 {
@@ -312,7 +113,7 @@ START_TEST(commit_moves_the_session_and_release_alone_does_not)
     union room room;
 
     ck_assert_int_eq(create("s", "", 0, &view), 0);
-    state_set(&room, 7, 1234);
+    room_set(&room, 7, 1234);
     ck_assert_int_eq(enter(&guest, "s", "", true), 0);
     session_release(sessions, &guest.hold, NULL, &view);
     ck_assert_uint_eq(view.position, 0);
@@ -330,187 +131,6 @@ START_TEST(commit_moves_the_session_and_release_alone_does_not)
 }
 END_TEST
 
-/* ---- Streams ---- */
-
-static void on_superseded(struct session_hold *hold)
-{
-    struct guest *guest = (struct guest *)hold;
-
-    guest->superseded++;
-    if (guest->lets_go)
-        session_release(sessions, hold, NULL, NULL);
-}
-
-/* With (part of) the stream of that number; 0: an ordinary request. */
-static session_result enter_stream(struct guest *guest, uint64_t stream, bool resumes, bool queue)
-{
-    session_result rc;
-    bool granted;
-
-    *guest = (struct guest){.hold = {.granted = on_granted,
-                                     .refused = on_refused,
-                                     .cancelled = on_cancelled,
-                                     .supersede = on_superseded,
-                                     .stream = stream,
-                                     .resumes = resumes},
-                            .lets_go = true};
-    rc = session_acquire(sessions, "s", "", queue, &guest->hold, &granted);
-    guest->granted += granted;
-    return rc;
-}
-
-/* A commit of a state; returns where the stream asked for began. */
-static uint64_t begin_after_commit(uint64_t stream, uint64_t position, uint64_t asked)
-{
-    struct guest guest;
-    union room room;
-    uint64_t begin;
-
-    state_set(&room, position, position * 3);
-    ck_assert_int_eq(enter_stream(&guest, stream, false, true), 0);
-    session_release(sessions, &guest.hold, &room.state, NULL);
-    ck_assert_int_eq(enter_stream(&guest, asked, false, true), 0);
-    begin = session_begin(&guest.hold)->position;
-    if (begin < position)
-        ck_assert_uint_eq(fake_memory(session_begin(&guest.hold)), begin * 3);
-    else
-        ck_assert_ptr_eq(session_begin(&guest.hold), session_state(&guest.hold));
-    session_release(sessions, &guest.hold, NULL, NULL);
-    return begin;
-}
-
-START_TEST(a_session_knows_where_its_last_stream_began)
-{
-    struct session_view view, before, with;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    ck_assert_uint_eq(begin_after_commit(0, 5, 7), 5); /* none yet: where it stands */
-    ck_assert_int_eq(session_view(sessions, "s", "", &before), 0);
-    ck_assert_uint_eq(begin_after_commit(7, 20, 7), 5);
-    ck_assert_int_eq(session_view(sessions, "s", "", &with), 0);
-    ck_assert_uint_ge(with.bytes, before.bytes + sizeof(union room));
-    ck_assert_uint_eq(begin_after_commit(7, 12, 7), 5);  /* the same, cut elsewhere */
-    ck_assert_uint_eq(begin_after_commit(7, 30, 8), 30); /* another is not this one */
-    ck_assert_uint_eq(begin_after_commit(0, 30, 7), 5);  /* nothing has changed */
-    ck_assert_uint_eq(begin_after_commit(9, 30, 7), 5);  /* nor here */
-    ck_assert_uint_eq(begin_after_commit(8, 40, 8), 30);
-    ck_assert_uint_eq(begin_after_commit(8, 40, 7), 40);
-    ck_assert_uint_eq(begin_after_commit(0, 41, 8), 41); /* it has gone on without it */
-    ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
-    ck_assert_uint_eq(view.bytes, sizeof(union room)); /* and nothing is left of it */
-}
-END_TEST
-
-START_TEST(without_memory_for_it_there_is_no_way_back)
-{
-    struct session_view view;
-    struct guest guest;
-    union room room;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    for (size_t fail_at = 1; fail_at <= 2; fail_at++) {
-        state_set(&room, 10 * fail_at, 3);
-        ck_assert_int_eq(enter_stream(&guest, fail_at, false, true), 0);
-        fake_fail_at = fail_at;
-        session_release(sessions, &guest.hold, &room.state, NULL);
-        ck_assert_uint_eq(fake_fail_at, 0);
-        ck_assert_int_eq(enter_stream(&guest, fail_at, false, true), 0);
-        ck_assert_ptr_eq(session_begin(&guest.hold), session_state(&guest.hold));
-        ck_assert_uint_eq(session_state(&guest.hold)->position, 10 * fail_at);
-        session_release(sessions, &guest.hold, NULL, NULL);
-    }
-}
-END_TEST
-
-START_TEST(who_goes_on_with_a_stream_takes_its_place)
-{
-    struct session_view view;
-    struct guest old, waiting, older, fresh;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    ck_assert_int_eq(enter_stream(&old, 7, false, true), 0);
-    old.lets_go = false; /* its last step is under way */
-    ck_assert_int_eq(enter_stream(&waiting, 0, false, true), 0);
-    ck_assert_int_eq(enter_stream(&older, 7, true, true), 0);
-    ck_assert_int_eq(old.superseded, 1);
-    ck_assert_int_eq(enter_stream(&fresh, 7, true, false), 0); /* it need not wait long */
-    ck_assert_int_eq(old.superseded, 1);
-    ck_assert_int_eq(older.superseded, 1);
-    ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
-    ck_assert_uint_eq(view.waiting, 2);
-    session_release(sessions, &old.hold, NULL, NULL);
-    (void)fake_run_messages();
-    ck_assert_int_eq(fresh.granted, 1);
-    ck_assert_int_eq(waiting.granted, 0);
-    session_release(sessions, &fresh.hold, NULL, NULL);
-    (void)fake_run_messages();
-    ck_assert_int_eq(waiting.granted, 1);
-    session_release(sessions, &waiting.hold, NULL, NULL);
-    ck_assert_int_eq(older.granted, 0);
-}
-END_TEST
-
-START_TEST(who_lets_go_at_once_is_followed_at_once)
-{
-    struct session_view view;
-    struct guest old, waiting, fresh;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    ck_assert_int_eq(enter_stream(&old, 7, false, true), 0);
-    ck_assert_int_eq(enter_stream(&fresh, 7, true, false), 0);
-    ck_assert_int_eq(fresh.granted, 1);
-    /* and before those for whom a grant is under way */
-    session_release(sessions, &fresh.hold, NULL, NULL);
-    ck_assert_int_eq(enter_stream(&old, 7, false, true), 0);
-    ck_assert_int_eq(enter_stream(&waiting, 0, false, true), 0);
-    ck_assert_int_eq(enter_stream(&fresh, 7, true, false), 0);
-    (void)fake_run_messages();
-    ck_assert_int_eq(fresh.granted, 1);
-    ck_assert_int_eq(waiting.granted, 0);
-    session_release(sessions, &fresh.hold, NULL, NULL);
-    (void)fake_run_messages();
-    session_release(sessions, &waiting.hold, NULL, NULL);
-    ck_assert_int_eq(waiting.granted, 1);
-}
-END_TEST
-
-START_TEST(other_streams_and_requests_are_left_alone)
-{
-    struct session_view view;
-    struct guest old, fresh;
-
-    ck_assert_int_eq(create("s", "", 0, &view), 0);
-    for (uint64_t stream = 0; stream < 3; stream += 2) {
-        ck_assert_int_eq(enter_stream(&old, stream, false, true), 0);
-        for (uint64_t other = 0; other < 2; other++) {
-            ASSERT_REPLY(enter_stream(&fresh, other, true, false), REPLY_SESSION_BUSY);
-            ck_assert_int_eq(enter_stream(&fresh, other, true, true), 0);
-            ck_assert_int_eq(fresh.granted, 0);
-            session_release(sessions, &fresh.hold, NULL, NULL);
-        }
-        ASSERT_REPLY(enter_stream(&fresh, stream, false, false),
-                     REPLY_SESSION_BUSY); /* no resume */
-        ck_assert_int_eq(old.superseded, 0);
-        session_release(sessions, &old.hold, NULL, NULL);
-    }
-}
-END_TEST
-
-/* Who is asked to stop may be the last to hold a session that was deleted meanwhile. */
-START_TEST(taking_over_what_ends_with_it)
-{
-    struct session_view view;
-    struct guest old, fresh;
-
-    ck_assert_int_eq(create("s", "", 10, &view), 0);
-    ck_assert_int_eq(enter_stream(&old, 7, false, true), 0);
-    ck_assert_int_eq(session_delete(sessions, "s", ""), 0);
-    ASSERT_REPLY(enter_stream(&fresh, 7, true, true), REPLY_NO_SESSION);
-    ck_assert_int_eq(old.superseded, 0);
-    session_release(sessions, &old.hold, NULL, NULL);
-}
-END_TEST
-
 /* What a fork is made of. */
 START_TEST(a_session_from_a_state_has_it_and_goes_its_own_way)
 {
@@ -519,7 +139,7 @@ START_TEST(a_session_from_a_state_has_it_and_goes_its_own_way)
     union room room;
 
     ck_assert_int_eq(create("s", "k", 30, &parent), 0);
-    state_set(&room, 7, 1234);
+    room_set(&room, 7, 1234);
     room.state.rng = (struct rnn_rng){.seed = 9, .counter = 3};
     ck_assert_int_eq(enter(&guest, "s", "k", true), 0);
     session_release(sessions, &guest.hold, &room.state, NULL);
@@ -536,12 +156,14 @@ START_TEST(a_session_from_a_state_has_it_and_goes_its_own_way)
     ck_assert_uint_eq(child.seed, 9);
     ck_assert_int_eq(enter(&guest, child.id, "k", true), 0);
     ck_assert_mem_eq(session_state(&guest.hold), &room, sizeof(room.bytes));
-    state_set(&room, 8, 1);
+    room_set(&room, 8, 1);
     session_release(sessions, &guest.hold, &room.state, NULL);
     ck_assert_int_eq(session_view(sessions, "s", "k", &parent), 0);
     ck_assert_uint_eq(parent.position, 7);
 }
 END_TEST
+
+/* ---- Expiry ---- */
 
 START_TEST(expiry_answers_gone_for_a_while)
 {
@@ -684,6 +306,8 @@ START_TEST(a_session_in_use_does_not_expire)
 }
 END_TEST
 
+/* ---- Deleting ---- */
+
 START_TEST(deleting_tells_the_holder_and_the_line)
 {
     struct session_view view;
@@ -703,7 +327,7 @@ START_TEST(deleting_tells_the_holder_and_the_line)
 
     /* the name is free at once; the old holder's commit goes nowhere */
     ck_assert_int_eq(create("s", "", 0, &view), 0);
-    state_set(&room, 7, 1234);
+    room_set(&room, 7, 1234);
     session_release(sessions, &a.hold, &room.state, NULL);
     (void)fake_run_messages();
     ck_assert_int_eq(session_view(sessions, "s", "", &view), 0);
@@ -728,6 +352,8 @@ START_TEST(deleting_while_a_grant_is_under_way)
 }
 END_TEST
 
+/* ---- How many, and what they take ---- */
+
 START_TEST(there_are_only_so_many)
 {
     struct session_view view;
@@ -738,131 +364,6 @@ START_TEST(there_are_only_so_many)
     ASSERT_REPLY(create("c", "", 0, &view), REPLY_SESSION_LIMIT);
     ck_assert_int_eq(session_delete(sessions, "a", ""), 0);
     ck_assert_int_eq(create("c", "", 0, &view), 0);
-}
-END_TEST
-
-START_TEST(listings_are_sorted_paged_and_one_owners)
-{
-    static const char *const owners[] = {"", "alice", "bob"};
-    struct session_view view, page[7];
-    size_t n_seen = 0, n;
-    char after[SESSION_ID_MAX + 1] = "";
-
-    for (int i = 0; i < 300; i++) {
-        char id[16];
-
-        (void)snprintf(id, sizeof(id), "s%03d", i * 7919 % 300);
-        ck_assert_int_eq(create(id, owners[i % 3], 0, &view), 0);
-    }
-    while ((n = session_list(sessions, "alice", after, 7, page)) > 0) {
-        for (size_t i = 0; i < n; i++) {
-            ck_assert_str_gt(page[i].id, after);
-            (void)strcpy(after, page[i].id);
-            ck_assert_int_eq(session_view(sessions, after, "alice", &view), 0);
-        }
-        n_seen += n;
-    }
-    ck_assert_uint_eq(n_seen, 100);
-    ck_assert_uint_eq(session_list(sessions, "nobody", "", 7, page), 0);
-}
-END_TEST
-
-/* Ten thousand sessions come and go; the tables hold what a plain model says they hold, and every
- * state is what its own commits made it. */
-#define STORM_IDS 500
-START_TEST(storm)
-{
-    static struct {
-        bool live;
-        uint64_t memory, n;
-        int64_t expires_ms;
-    } truth[2][STORM_IDS];
-    static const char *const owners[2] = {"alice", "bob"};
-
-    srand(11);
-    memset(truth, 0, sizeof(truth));
-    for (int i = 0; i < 200000; i++) {
-        int who = rand() % 2, at = rand() % STORM_IDS;
-        int64_t now_ms = world.shards[0].now_unix_ms;
-        struct session_view view;
-        session_result rc = 0;
-        struct guest guest;
-        union room room;
-        char id[16];
-
-        (void)snprintf(id, sizeof(id), "id-%d", at);
-        if (truth[who][at].live && truth[who][at].expires_ms <= now_ms)
-            truth[who][at].live = false;
-        switch (rand() % 8) {
-        case 0:
-        case 1:
-            rc = create(id, owners[who], 1 + rand() % 20, &view);
-            ck_assert_int_eq(rc == 0, !truth[who][at].live);
-            if (rc != 0)
-                break;
-            truth[who][at].live = true;
-            truth[who][at].memory = truth[who][at].n = 0;
-            truth[who][at].expires_ms = view.expires_unix_ms;
-            break;
-        case 2:
-            if (rand() % 2 != 0)
-                break;
-            rc = session_delete(sessions, id, owners[who]);
-            ck_assert_int_eq(rc == 0, truth[who][at].live);
-            truth[who][at].live = false;
-            break;
-        case 3:
-            fake_advance_ms(&world, rand() % 30);
-            if (rand() % 4 == 0)
-                (void)sessions_expire(sessions, world.shards[0].now_unix_ms);
-            break;
-        default:
-            rc = enter(&guest, id, owners[who], true);
-            ck_assert_int_eq(rc == 0, truth[who][at].live);
-            if (rc != 0)
-                break;
-            ck_assert_uint_eq(fake_memory(session_state(&guest.hold)), truth[who][at].memory);
-            ck_assert_uint_eq(session_state(&guest.hold)->position, truth[who][at].n);
-            if (rand() % 2 == 0) {
-                truth[who][at].memory = (uint64_t)i << 1 | (uint64_t)who;
-                state_set(&room, ++truth[who][at].n, truth[who][at].memory);
-                session_release(sessions, &guest.hold, &room.state, &view);
-            } else {
-                session_release(sessions, &guest.hold, NULL, &view);
-            }
-            truth[who][at].expires_ms = view.expires_unix_ms;
-        }
-    }
-    fake_advance_ms(&world, 0);
-    for (int who = 0; who < 2; who++) {
-        static struct session_view all[STORM_IDS];
-        size_t n_live = 0;
-
-        for (int at = 0; at < STORM_IDS; at++)
-            n_live +=
-                truth[who][at].live && truth[who][at].expires_ms > world.shards[0].now_unix_ms;
-        ck_assert_uint_eq(session_list(sessions, owners[who], "", STORM_IDS, all), n_live);
-        ck_assert_uint_gt(n_live, 50);
-    }
-}
-END_TEST
-
-/* Growing to many shows that linear hashing loses nothing. */
-START_TEST(many)
-{
-    struct session_view view;
-    char id[16];
-
-    world.config.sessions_max = 20000;
-    for (int i = 0; i < 20000; i++) {
-        (void)snprintf(id, sizeof(id), "m%d", i);
-        ck_assert_int_eq(create(id, "", 0, &view), 0);
-    }
-    for (int i = 0; i < 20000; i++) {
-        (void)snprintf(id, sizeof(id), "m%d", i);
-        ck_assert_int_eq(session_view(sessions, id, "", &view), 0);
-        ck_assert_str_eq(view.id, id);
-    }
 }
 END_TEST
 
@@ -899,11 +400,6 @@ START_TEST(a_session_takes_what_is_said)
 }
 END_TEST
 
-static void setup_three(void)
-{
-    setup_shards(3);
-}
-
 int main(void)
 {
     Suite *suite = suite_create("session");
@@ -911,25 +407,14 @@ int main(void)
     SRunner *runner = srunner_create(suite);
     int failed;
 
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, session_world_setup, session_world_teardown);
     tcase_set_timeout(tcase, 120);
     tcase_add_test(tcase, ids_have_their_alphabet);
     tcase_add_test(tcase, a_new_session_stands_at_the_beginning);
     tcase_add_test(tcase, life_span_is_bounded_and_has_a_default);
     tcase_add_test(tcase, a_name_is_taken_once_for_each_key);
     tcase_add_test(tcase, to_another_key_it_does_not_exist);
-    tcase_add_test(tcase, the_line_is_served_in_order_of_arrival);
-    tcase_add_test(tcase, a_newcomer_does_not_overtake_a_grant_under_way);
-    tcase_add_test(tcase, leaving_the_line_at_any_place);
-    tcase_add_test(tcase, last_in_line_leaves_while_its_grant_is_under_way);
-    tcase_add_test(tcase, the_line_is_bounded);
     tcase_add_test(tcase, commit_moves_the_session_and_release_alone_does_not);
-    tcase_add_test(tcase, a_session_knows_where_its_last_stream_began);
-    tcase_add_test(tcase, without_memory_for_it_there_is_no_way_back);
-    tcase_add_test(tcase, who_goes_on_with_a_stream_takes_its_place);
-    tcase_add_test(tcase, who_lets_go_at_once_is_followed_at_once);
-    tcase_add_test(tcase, other_streams_and_requests_are_left_alone);
-    tcase_add_test(tcase, taking_over_what_ends_with_it);
     tcase_add_test(tcase, a_session_from_a_state_has_it_and_goes_its_own_way);
     tcase_add_test(tcase, expiry_answers_gone_for_a_while);
     tcase_add_test(tcase, an_expired_name_may_be_used_again);
@@ -940,12 +425,9 @@ int main(void)
     tcase_add_test(tcase, deleting_tells_the_holder_and_the_line);
     tcase_add_test(tcase, deleting_while_a_grant_is_under_way);
     tcase_add_test(tcase, there_are_only_so_many);
-    tcase_add_test(tcase, listings_are_sorted_paged_and_one_owners);
-    tcase_add_test(tcase, storm);
-    tcase_add_test(tcase, many);
     tcase_add_test(tcase, a_session_takes_what_is_said);
     suite_add_tcase(suite, tcase);
-    tcase_add_checked_fixture(three, setup_three, teardown);
+    tcase_add_checked_fixture(three, session_world_setup_three, session_world_teardown);
     tcase_add_test(three, minted_ids_are_long_differ_and_fall_on_their_shard);
     suite_add_tcase(suite, three);
     srunner_run_all(runner, CK_NORMAL);

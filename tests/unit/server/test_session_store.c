@@ -13,7 +13,7 @@ START_TEST(what_is_waited_for_is_on_disk_when_it_is_told)
     union room room;
 
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 3, 33);
     ck_assert(session_save(sessions, &guest.hold, &room.state));
     ck_assert_int_eq(guest.saved, 0);
@@ -35,7 +35,7 @@ START_TEST(with_durability_none_nobody_waits)
 
     world.config.durability = STORE_NONE;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 3, 33);
     ck_assert(!session_save(sessions, &guest.hold, &room.state));
     session_release(sessions, &guest.hold, &room.state, NULL);
@@ -51,7 +51,7 @@ START_TEST(what_does_not_change_is_not_written)
     struct guest guest;
 
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     ck_assert(!session_save(sessions, &guest.hold, session_state(&guest.hold)));
     ck_assert_uint_eq(n_tasks, 0);
     session_release(sessions, &guest.hold, NULL, NULL);
@@ -71,7 +71,7 @@ START_TEST(a_transient_session_is_never_written)
                 .id = "t", .key_name = "", .model_name = "fake", .model = model, .transient = true},
             &view),
         0);
-    ck_assert_int_eq(enter(&guest, "t"), 0);
+    ck_assert_int_eq(enter(&guest, "t", "", true), 0);
     room_set(&room, 1, 1);
     ck_assert(!session_save_new(sessions, &guest.hold));
     ck_assert(!session_save(sessions, &guest.hold, &room.state));
@@ -89,7 +89,7 @@ START_TEST(writes_keep_their_order)
     bool waits;
 
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 3, 33);
     ck_assert(session_save(sessions, &guest.hold, &room.state));
     ck_assert(session_save_point(sessions, &guest.hold, "p"));
@@ -110,7 +110,7 @@ START_TEST(a_failed_save_changes_nothing)
 
     make("a", 0);
     commit("a", 1, 11);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     ck_assert(session_save(sessions, &guest.hold, &room.state));
     (void)finish(RNN_EIO);
@@ -129,7 +129,7 @@ START_TEST(what_the_disk_lacks_does_not_leave_memory)
 
     world.config.durability = STORE_NONE;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     (void)session_save(sessions, &guest.hold, &room.state);
     world.config.session_memory_bytes = 1;
@@ -150,7 +150,7 @@ START_TEST(without_memory_the_save_is_refused)
 
     make("a", 0);
     for (size_t n = 1; n <= 2; n++) { /* the task, and its copy of the state */
-        ck_assert_int_eq(enter(&guest, "a"), 0);
+        ck_assert_int_eq(enter(&guest, "a", "", true), 0);
         room_set(&room, 2, 22);
         fake_fail_at = n;
         ck_assert(session_save(sessions, &guest.hold, &room.state));
@@ -172,7 +172,7 @@ START_TEST(what_was_not_even_sent_does_not_leave_memory)
 
     world.config.durability = STORE_NONE;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     fake_fail_at = 1;
     ck_assert(!session_save(sessions, &guest.hold, &room.state));
@@ -190,7 +190,7 @@ START_TEST(a_snapshot_that_the_disk_lacks_does_not_leave_memory)
 
     world.config.durability = STORE_NONE;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     ck_assert(!session_save_point(sessions, &guest.hold, "p"));
     ck_assert_int_eq(session_snapshot(sessions, &guest.hold, "p", false), 0);
     session_release(sessions, &guest.hold, NULL, NULL);
@@ -198,7 +198,7 @@ START_TEST(a_snapshot_that_the_disk_lacks_does_not_leave_memory)
     (void)finish(RNN_EIO);
     ck_assert(is_resident("a"));
     commit("a", 3, 33);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     ck_assert_ptr_nonnull(session_point(&guest.hold, "p"));
     session_release(sessions, &guest.hold, NULL, NULL);
 }
@@ -224,7 +224,7 @@ static uint64_t begin_of(const char *id, uint64_t stream)
     struct guest guest;
     uint64_t begin;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all();
     ck_assert_int_eq(guest.granted, 1);
     guest.hold.stream = stream;
@@ -238,7 +238,7 @@ static void commit_stream(const char *id, uint64_t stream, uint64_t position, in
     struct guest guest;
     union room room;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all();
     guest.hold.stream = stream;
     room_set(&room, position, position);
@@ -293,7 +293,7 @@ START_TEST(deleted_while_it_is_loaded)
 
     world.config.session_memory_bytes = 1;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     ck_assert_int_eq(session_delete(sessions, "a", ""), 0);
     ck_assert_int_eq(guest.refused, 1);
     ck_assert_int_eq(guest.reason, REPLY_NO_SESSION);
@@ -309,7 +309,7 @@ START_TEST(deleted_while_it_is_saved)
     union room room;
 
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     ck_assert(session_save(sessions, &guest.hold, &room.state));
     ck_assert_int_eq(session_delete(sessions, "a", ""), 0);
@@ -318,7 +318,7 @@ START_TEST(deleted_while_it_is_saved)
     finish_all();
     ck_assert_int_eq(guest.saved, 1);
     session_release(sessions, &guest.hold, &room.state, NULL);
-    ASSERT_REPLY(enter(&guest, "a"), REPLY_NO_SESSION);
+    ASSERT_REPLY(enter(&guest, "a", "", true), REPLY_NO_SESSION);
 }
 END_TEST
 
@@ -329,7 +329,7 @@ START_TEST(deleted_while_nobody_waits_for_its_save)
 
     world.config.durability = STORE_NONE;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     (void)session_save(sessions, &guest.hold, &room.state);
     session_release(sessions, &guest.hold, &room.state, NULL);
@@ -349,7 +349,7 @@ START_TEST(expired_while_it_is_saved)
     for (int gone_s = 0; gone_s <= 50; gone_s += 50) { /* with a tombstone, and without */
         world.config.session_gone_s = gone_s;
         make("a", 10);
-        ck_assert_int_eq(enter(&guest, "a"), 0);
+        ck_assert_int_eq(enter(&guest, "a", "", true), 0);
         room_set(&room, 2, 22);
         (void)session_save(sessions, &guest.hold, &room.state);
         session_release(sessions, &guest.hold, &room.state, NULL);
@@ -358,7 +358,7 @@ START_TEST(expired_while_it_is_saved)
         ck_assert_int_eq(finish(0), STORE_COMMIT);
         ck_assert_int_eq(finish(0), STORE_REMOVE);
         ck_assert(!disk[last_row].there);
-        ck_assert(enter(&guest, "a") != 0);
+        ck_assert(enter(&guest, "a", "", true) != 0);
     }
 }
 END_TEST
@@ -369,7 +369,7 @@ START_TEST(one_that_is_held_does_not_expire)
     union room room;
 
     make("a", 10);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     room_set(&room, 2, 22);
     ck_assert(session_save(sessions, &guest.hold, &room.state));
     fake_advance_ms(&world, 20000);

@@ -16,7 +16,7 @@ static void walk(const char *id, uint64_t position)
     struct guest guest;
     union room room;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all(); /* loads */
     room_set(&room, position, position);
     (void)session_save(sessions, &guest.hold, &room.state);
@@ -40,7 +40,7 @@ static size_t look_back(const char *id)
     struct guest guest;
     size_t n;
 
-    ck_assert_int_eq(enter(&guest, id), 0);
+    ck_assert_int_eq(enter(&guest, id, "", true), 0);
     finish_all();
     n = steps_back(&guest);
     session_release(sessions, &guest.hold, NULL, NULL);
@@ -115,7 +115,7 @@ START_TEST(who_holds_a_session_keeps_its_trail)
     make("a", 0);
     make("b", 0);
     walk("a", 7);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     world.config.session_memory_bytes = 1;
     assert_memory("b", 0);
     ck_assert_uint_eq(steps_back(&guest), 3);
@@ -130,7 +130,7 @@ START_TEST(who_holds_a_session_keeps_it_in_memory)
     struct guest guest;
 
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     world.config.session_memory_bytes = 1;
     make("b", 0);
     ck_assert(is_resident("a") && !is_resident("b"));
@@ -147,17 +147,17 @@ START_TEST(the_line_waits_for_the_load_in_order)
     make("a", 0);
     commit("a", 7, 77);
     for (int i = 0; i < 3; i++) {
-        ck_assert_int_eq(enter(&guests[i], "a"), 0);
+        ck_assert_int_eq(enter(&guests[i], "a", "", true), 0);
         ck_assert_int_eq(guests[i].granted, 0);
     }
     ck_assert_uint_eq(n_tasks, 1); /* one load for all */
-    n_turns = 0;
+    n_grants = 0;
     (void)finish(0);
     for (int i = 0; i < 3; i++) {
         (void)fake_run_messages();
         ck_assert_int_eq(guests[i].granted, 1);
         ck_assert_uint_eq(guests[i].turn, (unsigned)i + 1);
-        ck_assert_uint_eq(memory_of(session_state(&guests[i].hold)), 77);
+        ck_assert_uint_eq(fake_memory(session_state(&guests[i].hold)), 77);
         session_release(sessions, &guests[i].hold, NULL, NULL);
     }
 }
@@ -179,8 +179,8 @@ START_TEST(a_load_that_fails_says_why_and_may_be_tried_again)
     make("a", 0);
     commit("a", 7, 77);
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-        ck_assert_int_eq(enter(&one, "a"), 0);
-        ck_assert_int_eq(enter(&two, "a"), 0);
+        ck_assert_int_eq(enter(&one, "a", "", true), 0);
+        ck_assert_int_eq(enter(&two, "a", "", true), 0);
         (void)finish(cases[i].rc);
         ck_assert_int_eq(one.refused + two.refused, 2);
         ck_assert_int_eq(one.reason, cases[i].reply);
@@ -198,7 +198,7 @@ START_TEST(what_comes_back_without_a_window_is_damaged)
     world.config.session_memory_bytes = 1;
     make_with_window("w", 4);
     ck_assert(!is_resident("w"));
-    ck_assert_int_eq(enter(&guest, "w"), 0);
+    ck_assert_int_eq(enter(&guest, "w", "", true), 0);
     (void)finish(0);
     ck_assert_int_eq(guest.refused, 1);
     ck_assert_int_eq(guest.reason, REPLY_SESSION_DAMAGED);
@@ -211,7 +211,7 @@ START_TEST(who_leaves_the_line_of_a_load_is_not_granted)
 
     world.config.session_memory_bytes = 1;
     make("a", 0);
-    ck_assert_int_eq(enter(&guest, "a"), 0);
+    ck_assert_int_eq(enter(&guest, "a", "", true), 0);
     session_release(sessions, &guest.hold, NULL, NULL);
     finish_all();
     ck_assert_int_eq(guest.granted, 0);
@@ -262,8 +262,8 @@ START_TEST(what_was_there_is_there_again)
     ck_assert(!is_resident("live"));
     ck_assert_double_eq(fake_metric(&world, "rnnd_sessions_stored"), 2);
     assert_memory("live", 77);
-    ASSERT_REPLY(enter(&guest, "late"), REPLY_NO_SESSION);
-    ASSERT_REPLY(enter(&guest, "orphan"), REPLY_SESSION_ORPHANED);
+    ASSERT_REPLY(enter(&guest, "late", "", true), REPLY_NO_SESSION);
+    ASSERT_REPLY(enter(&guest, "orphan", "", true), REPLY_SESSION_ORPHANED);
 }
 END_TEST
 
