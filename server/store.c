@@ -40,9 +40,10 @@ enum {
 };
 
 /* Folded from 128 MiB on: short enough for a start to read it in a moment, long enough for what the
- * writer folds of it to be rare.  It grows to 1 GiB where the disk is slow. */
+ * writer folds of it to be rare.  It grows to 1 GiB where the disk is slow.  Emptied after some
+ * seconds without a commit. */
 static const struct store_fold_limits limits = {
-    .fold = 32768, .rest = 1024, .pace = 65536, .full = 262144};
+    .fold = 32768, .rest = 1024, .pace = 65536, .full = 262144, .idle_ms = 3000};
 
 struct reader {
     struct store *store;

@@ -247,15 +247,26 @@ int db_sync(struct db *db, struct rnn_err *err)
     return rc == SQLITE_OK ? 0 : rnn_fail(err, RNN_EIO, "the store: SQLite %d", rc);
 }
 
-int db_fold_rest(struct db *db, struct rnn_err *err)
+/* Where a reader that is not the store's, or a write, is under way: some other time. */
+static int fold_all(struct db *db, int mode, struct rnn_err *err)
 {
     size_t folded;
     int rc;
 
-    sqlite3_busy_timeout(db->sqlite, 0); /* a reader that is not the store's: some other time */
-    rc = fold(db, SQLITE_CHECKPOINT_RESTART, &folded, err);
+    sqlite3_busy_timeout(db->sqlite, 0);
+    rc = fold(db, mode, &folded, err);
     sqlite3_busy_timeout(db->sqlite, BUSY_MS);
     return rc;
+}
+
+int db_fold_rest(struct db *db, struct rnn_err *err)
+{
+    return fold_all(db, SQLITE_CHECKPOINT_RESTART, err);
+}
+
+int db_empty_log(struct db *db, struct rnn_err *err)
+{
+    return fold_all(db, SQLITE_CHECKPOINT_TRUNCATE, err);
 }
 
 void db_keep_log(struct db *db)

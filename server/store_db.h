@@ -37,6 +37,10 @@ int db_sync(struct db *db, struct rnn_err *err);
  * start the log over.  The same errors. */
 int db_fold_rest(struct db *db, struct rnn_err *err);
 
+/* Anybody, while nobody reads and all is folded: empties the log's file; a write that begins
+ * meanwhile waits.  The same errors. */
+int db_empty_log(struct db *db, struct rnn_err *err);
+
 /* db_close() of the last connection is to leave the log as it is. */
 void db_keep_log(struct db *db);
 

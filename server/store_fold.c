@@ -43,6 +43,7 @@ struct store_fold {
     atomic_size_t pages;    /* in the log */
     atomic_bool broken;
     size_t pages_before; /* the writer's own: as of its last turn */
+    size_t pages_seen;   /* the thread's own: as of its last look, when it was idle */
 
     pthread_mutex_t lock; /* of what follows; nothing is called under it */
     pthread_cond_t turned;
@@ -58,6 +59,15 @@ static uint64_t now_ns(void)
 
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* For a wait on `turned`. */
+static struct timespec time_in(uint64_t ms)
+{
+    uint64_t ns = now_ns() + ms * 1000000u;
+
+    return (struct timespec){.tv_sec = (time_t)(ns / 1000000000u),
+                             .tv_nsec = (long)(ns % 1000000000u)};
 }
 
 static void say_broken(struct store_fold *fold, const struct rnn_err *err)
@@ -105,6 +115,37 @@ static enum phase fold_passes(struct store_fold *fold)
     return LEFT;
 }
 
+/* Waits for its turn.  False: for idle_ms there was none. */
+static bool wait_turn(struct store_fold *fold)
+{
+    struct timespec end = time_in(fold->limits.idle_ms);
+
+    return pthread_cond_timedwait(&fold->turned, &fold->lock, &end) == 0;
+}
+
+/* Empties the log where nothing has been written since the last look.  A commit that comes at this
+ * very moment waits for the last flush. */
+static void fold_idle(struct store_fold *fold)
+{
+    size_t pages = atomic_load(&fold->pages), folded = 0, left;
+    struct rnn_err err = {0};
+    int rc;
+
+    if (pages == 0 || pages != fold->pages_seen || atomic_load(&fold->broken)) {
+        fold->pages_seen = pages;
+        return;
+    }
+    if (pass(fold, &folded, &left) < 0 || left > 0)
+        return;
+    pthread_rwlock_wrlock(&fold->reads);
+    rc = db_empty_log(fold->db, &err);
+    pthread_rwlock_unlock(&fold->reads);
+    if (rc == RNN_EIO)
+        say_broken(fold, &err);
+    if (rc == 0)
+        (void)atomic_compare_exchange_strong(&fold->pages, &pages, 0); /* or there are new ones */
+}
+
 static void *fold_run(void *argument)
 {
     struct store_fold *fold = argument;
@@ -113,7 +154,11 @@ static void *fold_run(void *argument)
     pthread_mutex_lock(&fold->lock);
     while (!fold->ending) {
         if (fold->phase != FOLDING) {
-            pthread_cond_wait(&fold->turned, &fold->lock);
+            if (!wait_turn(fold) && fold->phase != FOLDING) {
+                pthread_mutex_unlock(&fold->lock);
+                fold_idle(fold);
+                pthread_mutex_lock(&fold->lock);
+            }
             continue;
         }
         pthread_mutex_unlock(&fold->lock);
@@ -144,13 +189,10 @@ static void pace(struct store_fold *fold, size_t pages, size_t written)
 {
     unsigned passes;
     struct timespec end;
-    uint64_t end_ns;
 
     pthread_mutex_lock(&fold->lock);
     passes = fold->passes;
-    end_ns = now_ns() + pace_ms(fold, pages, written) * 1000000u;
-    end = (struct timespec){.tv_sec = (time_t)(end_ns / 1000000000u),
-                            .tv_nsec = (long)(end_ns % 1000000000u)};
+    end = time_in(pace_ms(fold, pages, written));
     while (fold->phase == FOLDING && fold->passes == passes &&
            pthread_cond_timedwait(&fold->turned, &fold->lock, &end) == 0)
         ;
@@ -236,6 +278,7 @@ int store_fold_start(struct store_fold **out, struct db *db, const struct store_
     fold->db = db;
     fold->limits = *limits;
     fold->pages_per_ms = PAGES_PER_MS;
+    atomic_init(&fold->pages, 1);      /* or more, left by a process that was killed */
     pthread_condattr_init(&monotonic); /* these cannot fail */
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_rwlockattr_init(&writer_first);

@@ -18,11 +18,10 @@
 
 enum { STATE = sizeof(struct rnn_state) + 4096, SESSIONS = 20, COMMITS = 5000 };
 
-static const struct store_fold_limits limits = {.fold = 200, .rest = 20, .pace = 800, .full = 3000},
-                                      without_pace = {.fold = 200,
-                                                      .rest = 20,
-                                                      .pace = SIZE_MAX,
-                                                      .full = SIZE_MAX};
+static const struct store_fold_limits
+    limits = {.fold = 200, .rest = 20, .pace = 800, .full = 3000, .idle_ms = 20},
+    without_pace = {
+        .fold = 200, .rest = 20, .pace = SIZE_MAX, .full = SIZE_MAX, .idle_ms = 3600000};
 
 static char dir[] = "/tmp/rnnd-test-fold-XXXXXX", path[64];
 static struct db *writer, *reader, *folder;
@@ -242,6 +241,61 @@ START_TEST(what_the_disk_does_not_take_stays_in_the_log)
 }
 END_TEST
 
+static void await_empty_log(void)
+{
+    while (size_of_log() > 0)
+        usleep(1000);
+}
+
+START_TEST(a_store_at_rest_has_an_empty_log)
+{
+    create_all();
+    ck_assert_uint_gt(db_log_pages(writer), 0);
+    await_empty_log();
+    for (size_t i = 0; i < SESSIONS; i++)
+        (void)commit_next(i);
+    ck_assert_uint_gt(db_log_pages(writer), 0);
+    await_empty_log();
+    assert_all(SESSIONS);
+}
+END_TEST
+
+START_TEST(so_has_one_that_was_killed_and_is_opened_again)
+{
+    create_all();
+    db_keep_log(writer);
+    close_all();
+    ck_assert_int_gt(size_of_log(), 0);
+    open_with(&limits);
+    await_empty_log();
+    for (int64_t row = 1; row <= SESSIONS; row++)
+        ck_assert_uint_eq(read_one(row), 0);
+}
+END_TEST
+
+/* Pauses as long as it takes to begin with it, so that commits and reads come at every moment. */
+START_TEST(what_is_written_while_the_log_is_emptied_is_there)
+{
+    static const struct store_fold_limits eager = {
+        .fold = 200, .rest = 20, .pace = 800, .full = 3000, .idle_ms = 1};
+    size_t n_read = 0, n_starts = 0, i = 0;
+    pthread_t thread;
+
+    close_all();
+    open_with(&eager);
+    create_all();
+    atomic_store(&ends, false);
+    ck_assert_int_eq(pthread_create(&thread, NULL, read_on, &n_read), 0);
+    while (n_starts < 50 || i < 2 * SESSIONS) {
+        usleep((useconds_t)(i * 7919 % 5000));
+        n_starts += commit_next(i++);
+    }
+    atomic_store(&ends, true);
+    (void)pthread_join(thread, NULL);
+    assert_all(i);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("store_fold");
@@ -254,6 +308,9 @@ int main(void)
     tcase_add_test(tcase, the_log_starts_over_however_busy_all_are);
     tcase_add_test(tcase, the_writer_waits_for_a_slow_disk);
     tcase_add_test(tcase, what_the_disk_does_not_take_stays_in_the_log);
+    tcase_add_test(tcase, a_store_at_rest_has_an_empty_log);
+    tcase_add_test(tcase, so_has_one_that_was_killed_and_is_opened_again);
+    tcase_add_test(tcase, what_is_written_while_the_log_is_emptied_is_there);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);
     failed = srunner_ntests_failed(runner);
