@@ -70,7 +70,8 @@ size_t shard_busy(const struct shard *shard); /* requests in flight, as of its l
 
 /* In this order.  Drain: answers close their connections.  Cancel: ends all requests as if their
  * clients had gone.  Close: the same, and closes all connections as soon as none is busy; messages
- * of other shards still run.  Stop: only when every shard is closed; waits for the thread. */
+ * of other shards still run.  Stop: only when every shard is closed; waits for the thread.
+ * Each is ordered once. */
 void shard_drain(struct shard *shard);
 void shard_cancel(struct shard *shard);
 void shard_close(struct shard *shard);

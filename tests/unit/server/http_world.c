@@ -229,6 +229,7 @@ static uv_async_t accept_stop;
 static pthread_t accept_thread;
 uint16_t port;
 static unsigned fds_before;
+static bool drained;
 
 unsigned open_fds(void)
 {
@@ -263,6 +264,7 @@ void serve_with(int argc, char **argv, unsigned n_shards)
     uv_loop_init(&accept_loop); /* the first loop of a process opens what all share */
     uv_loop_close(&accept_loop);
     fds_before = open_fds();
+    drained = false;
     memset(&server, 0, sizeof(server));
     atomic_store(&n_dispatched, 0);
     atomic_store(&n_gone, 0);
@@ -299,6 +301,13 @@ double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+void drain(void)
+{
+    for (unsigned i = 0; !drained && i < server.n_shards; i++)
+        shard_drain(server.shards[i]);
+    drained = true;
+}
+
 void stop(void)
 {
     bool closed = false;
@@ -306,10 +315,9 @@ void stop(void)
     uv_async_send(&accept_stop);
     pthread_join(accept_thread, NULL);
     uv_loop_close(&accept_loop);
-    for (unsigned i = 0; i < server.n_shards; i++) {
-        shard_drain(server.shards[i]);
+    drain();
+    for (unsigned i = 0; i < server.n_shards; i++)
         shard_close(server.shards[i]);
-    }
     for (unsigned i = 0; i < server.n_shards; i++) {
         EVENTUALLY((closed = shard_closed(server.shards[i])));
         shard_stop(server.shards[i]);

@@ -37,6 +37,9 @@ extern uint16_t port;
 void serve_with(int argc, char **argv, unsigned n_shards);
 void serve(void); /* with the presets, on one shard */
 
+/* Of all shards; once, however often it is called. */
+void drain(void);
+
 /* Drains and ends it; holds that no connection and no descriptor is left over. */
 void stop(void);
 

@@ -658,7 +658,7 @@ START_TEST(draining_closes_each_connection_after_its_answer)
     ck_assert_uint_eq(get_status(kept), 200);
     put(waiting, "GET /later HTTP/1.1\r\nHost: x\r\n\r\n");
     EVENTUALLY(atomic_load(&n_dispatched) == 2);
-    shard_drain(server.shards[0]);
+    drain();
     a = get(waiting);
     ck_assert_uint_eq(a.status, 200);
     ck_assert_str_eq(header(&a, "Connection"), "close");
@@ -818,7 +818,7 @@ START_TEST(upgraded_connections_hear_of_the_end)
 
     put(reads, "x");
     expect_bytes(reads, "x");
-    shard_drain(server.shards[0]);
+    drain();
     expect_bytes(reads, "d");
     expect_bytes(deaf, "d");
     put(reads, "y"); /* it goes on until its handler ends it */
