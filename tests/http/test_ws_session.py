@@ -369,6 +369,7 @@ def test_work_stops_when_the_client_goes(place, leave, verb, body):
     assert daemon.metric("rnnd_cancelled_total", cause="client_gone") == 2
 
 
+@pytest.mark.long
 def test_a_slow_reader_stops_itself_alone(place):
     daemon, session, opener = place
     body = {**LONG, "max_tokens": 7000, "logprobs": 20}  # more than the kernel holds for a socket
